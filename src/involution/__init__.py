@@ -1,0 +1,18 @@
+"""Involution (Li et al., CVPR 2021): the operator, the layer, and RedNet."""
+
+from importlib.metadata import version
+
+from involution.layers import Involution1d, Involution2d, Involution3d, replace_conv2d
+from involution.ops import involution1d, involution2d, involution3d
+
+__version__ = version("involution")
+
+__all__ = [
+    "Involution1d",
+    "Involution2d",
+    "Involution3d",
+    "involution1d",
+    "involution2d",
+    "involution3d",
+    "replace_conv2d",
+]

@@ -1,0 +1,6 @@
+"""Layers: feature map in, feature map out."""
+
+from involution.layers.involution import Involution1d, Involution2d, Involution3d
+from involution.layers.surgery import replace_conv2d
+
+__all__ = ["Involution1d", "Involution2d", "Involution3d", "replace_conv2d"]

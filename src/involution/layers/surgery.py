@@ -1,0 +1,72 @@
+"""Swap the convolutions of an existing network for involutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from involution.layers.involution import Involution2d
+
+
+def replace_conv2d(
+    module: nn.Module,
+    kernel_size: int = 7,
+    group_channels: int = 16,
+    reduction_ratio: int | None = 4,
+    where: Callable[[str, nn.Conv2d], bool] = lambda name, conv: True,
+    **kwargs: Any,
+) -> nn.Module:
+    """Replace every k x k convolution of `module`, k > 1, by an involution of the same stride, dilation and channels.
+
+    Left as they are: 1x1 and grouped convolutions, those whose input channels `group_channels` or `reduction_ratio`
+    does not divide (the RGB input is one), and those that change the size of the map beyond their stride. The new
+    layers are freshly initialized, on the device and in the dtype of the old ones.
+
+    Args:
+        module: changed in place.
+        kernel_size, group_channels, reduction_ratio, kwargs: of `Involution2d`.
+        where: called with the name and the convolution; False leaves it.
+
+    Returns:
+        `module`, or the new layer if `module` itself is such a convolution.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2, padding=1))
+    >>> replace_conv2d(net)[2].stride
+    [2, 2]
+    """
+
+    def swapped(name: str, conv: nn.Module) -> nn.Module:
+        if not isinstance(conv, nn.Conv2d) or not _replaceable(conv) or not where(name, conv):
+            return conv
+        if conv.in_channels % group_channels or conv.in_channels % (reduction_ratio or 1):
+            return conv
+        layer = Involution2d(
+            conv.in_channels,
+            kernel_size,
+            conv.stride,
+            conv.dilation,
+            group_channels,
+            reduction_ratio,
+            conv.out_channels,
+            device=conv.weight.device,
+            dtype=conv.weight.dtype,
+            **kwargs,
+        )
+        return layer.train(conv.training)
+
+    for name, child in list(module.named_modules()):
+        parent, _, leaf = name.rpartition(".")
+        if name:
+            setattr(module.get_submodule(parent), leaf, swapped(name, child))
+    return swapped("", module)
+
+
+def _replaceable(conv: nn.Conv2d) -> bool:
+    """Whether the convolution mixes a window of all channels and its output has the size ⌈H/s⌉ x ⌈W/s⌉."""
+    if conv.groups > 1 or max(conv.kernel_size) == 1 or type(conv) is not nn.Conv2d:
+        return False
+    spans = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    same = conv.padding == "same" or list(conv.padding) == [span // 2 for span in spans]
+    return same and all(span % 2 == 0 for span in spans)

@@ -1,0 +1,115 @@
+"""The operators as PyTorch knows them: signatures, output layouts, autocast and multiply-adds.
+
+Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
+contractions are the whole family: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
+`involution2d_grad_kernel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from involution.ops import reference
+
+Ints = Sequence[int]
+
+_GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
+_LIBRARY = torch.library.Library("involution", "DEF")
+
+
+def _empty(like: Tensor, shape: Ints, channel_dims: int) -> Tensor:
+    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last if its channels lie densest."""
+    shape = list(shape)
+    if like.stride(1) != 1 or like.is_contiguous():
+        return like.new_empty(shape)
+    channels = list(range(1, 1 + channel_dims))
+    order = [0, 1 + channel_dims, 2 + channel_dims, *channels]
+    inverse = [order.index(i) for i in range(len(order))]
+    return like.new_empty([shape[i] for i in order]).permute(inverse)
+
+
+def _empty_y(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    return _empty(x, [x.shape[0], x.shape[1], kernel.shape[4], kernel.shape[5]], 1)
+
+
+def _empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    return _empty(grad, [grad.shape[0], grad.shape[1], *size], 1)
+
+
+def _empty_grad_kernel(
+    grad: Tensor, x: Tensor, groups: int, window: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    return _empty(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]], 3)
+
+
+def _multiply_adds(y: Ints, window: Ints) -> int:
+    batch, channels, height, width = y
+    return batch * channels * height * width * window[0] * window[1]
+
+
+def _flops_y(x: Ints, kernel: Ints, *_: Any, **__: Any) -> int:
+    return 2 * _multiply_adds([*x[:2], *kernel[4:]], kernel[2:4])
+
+
+def _flops_grad_x(grad: Ints, kernel: Ints, *_: Any, **__: Any) -> int:
+    return 2 * _multiply_adds(grad, kernel[2:4])
+
+
+def _flops_grad_kernel(grad: Ints, x: Ints, groups: int, window: Ints, *_: Any, **__: Any) -> int:
+    return 2 * _multiply_adds(grad, window)
+
+
+def _define(
+    name: str, arguments: str, compute: Callable[..., Tensor], empty: Callable[..., Tensor], flops: Callable[..., int]
+) -> None:
+    """Register one operator: its schema, the reference for every device, fake, autocast and multiply-adds."""
+    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
+    op = getattr(torch.ops.involution, name)
+
+    def default(*args: Any) -> Tensor:
+        return empty(*args).copy_(compute(*args))
+
+    def autocast(device: str) -> Callable[..., Tensor]:
+        key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
+
+        def cast(*args: Any) -> Tensor:
+            dtype = torch.get_autocast_dtype(device)
+            with torch._C._ExcludeDispatchKeyGuard(key):
+                return op(*(_autocast(arg, dtype) for arg in args))
+
+        return cast
+
+    _LIBRARY.impl(name, default, "CompositeExplicitAutograd")
+    for device in ("cpu", "cuda"):
+        _LIBRARY.impl(name, autocast(device), f"Autocast{device.upper()}")
+    torch.library.register_fake(f"involution::{name}", empty, lib=_LIBRARY)
+    register_flop_formula(op)(flops)  # PyTorch counts a multiply-add as two
+
+
+def _autocast(value: Any, dtype: torch.dtype) -> Any:
+    """Cast as autocast does for a convolution: every floating-point tensor but float64."""
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.to(dtype)
+    return value
+
+
+_define("involution2d", "Tensor x, Tensor kernel", reference.involution2d, _empty_y, _flops_y)
+_define(
+    "involution2d_grad_x",
+    "Tensor grad, Tensor kernel, SymInt[2] size",
+    reference.involution2d_grad_x,
+    _empty_grad_x,
+    _flops_grad_x,
+)
+_define(
+    "involution2d_grad_kernel",
+    "Tensor grad, Tensor x, SymInt groups, SymInt[2] window",
+    reference.involution2d_grad_kernel,
+    _empty_grad_kernel,
+    _flops_grad_kernel,
+)
