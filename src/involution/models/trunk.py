@@ -201,7 +201,8 @@ class Trunk(nn.Module):
         intermediates = []
         x = self.maxpool(self.stem(x))
         for index, name in enumerate(STAGES[: last + 1] if stop_early else STAGES):
-            x = self._stage(getattr(self, name), x)
+            stage = getattr(self, name)
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing else stage(x)
             if index in taken:
                 intermediates.append(x)
         return intermediates if intermediates_only else (x, intermediates)
@@ -220,18 +221,12 @@ class Trunk(nn.Module):
             self.reset_classifier(0, "")
         return list(taken)
 
-    def _stage(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq(stage, x)
-        return stage(x)
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the feature map of the last stage, [B, 2048, ...]."""
         x = self.maxpool(self.stem(x))
-        x = self._stage(self.layer1, x)
-        x = self._stage(self.layer2, x)
-        x = self._stage(self.layer3, x)
-        return self._stage(self.layer4, x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq([self.layer1, self.layer2, self.layer3, self.layer4], x, flatten=True)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool and, unless `pre_logits`, classify."""
