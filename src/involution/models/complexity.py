@@ -1,0 +1,177 @@
+"""Parameters and arithmetic of a network, counted on the meta device: shapes flow, nothing is computed.
+
+Two counts that share no code. `macs` asks PyTorch's own counter, operator by operator, for multiply-adds.
+`published_flops` follows the paper, module by module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import singledispatch
+from math import prod
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import activation, batchnorm, conv, pooling
+from torch.utils.flop_counter import FlopCounterMode
+
+from involution.layers import Involution2d
+
+
+def profile(name: str, input_size: tuple[int, int] = (224, 224), **kwargs: Any) -> dict[str, Any]:
+    """Count parameters and arithmetic of a network for one image.
+
+    The paper's FLOPs are multiply-adds of convolutions, their biases (1 per output element), batch norms (2 per
+    element), ReLU (1), poolings (1 per input element) and the aggregation C·Kh·Kw·Ho·Wo of every involution, without
+    the classifier: the only rule that gives the two decimals printed for all five RedNets (with the 7x7 stem).
+
+    Args:
+        name: of a network in timm's registry.
+        input_size: height and width of the image in pixels.
+        kwargs: of the network, for example `stem_kernel_size=7`.
+
+    Returns:
+        name, input_size; params and trainable_params; macs, multiply-adds with the classifier; published_flops.
+
+    Raises:
+        ValueError: the name is unknown, or the network takes no such size or argument.
+
+    >>> profile("rednet50", stem_kernel_size=7)["published_flops"]
+    2713184096
+    """
+    size = tuple(input_size)
+    if len(size) != 2 or not all(isinstance(s, int) and s >= 1 for s in size):
+        raise ValueError(f"input_size: expected height and width in pixels, each at least 1, got {input_size!r}")
+    model = build(name, **kwargs).eval()
+    counts = _count(model, name, (1, _channels(model, kwargs), *size))
+    return {
+        "name": name,
+        "input_size": list(size),
+        "params": sum(p.numel() for p in model.parameters()),
+        "trainable_params": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        **counts,
+    }
+
+
+def build(name: str, **kwargs: Any) -> nn.Module:
+    """Build the network `name` on the meta device.
+
+    Raises:
+        ValueError: the name is unknown or the network does not take `kwargs`.
+    """
+    if not timm.is_model(name):
+        close = get_close_matches(name, timm.list_models(), n=4)
+        hint = f"; close to it: {', '.join(close)}" if close else ""
+        raise ValueError(f"name: expected a network of timm's registry, got {name!r}{hint}")
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name, pretrained=False, **kwargs)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name}: expected arguments of the network, got {kwargs} ({error})") from error
+
+
+def _channels(model: nn.Module, kwargs: dict[str, Any]) -> int:
+    config = getattr(model, "pretrained_cfg", None) or {}
+    return kwargs.get("in_chans") or config.get("input_size", (3,))[0]
+
+
+def _count(model: nn.Module, name: str, shape: Sequence[int]) -> dict[str, int]:
+    published = 0
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
+        nonlocal published
+        published += published_flops(module, inputs[0], y)
+
+    ignored = _ignored(model)
+    handles = [module.register_forward_hook(hook) for module in model.modules() if module not in ignored]
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.empty(*shape, device="meta"))
+    except RuntimeError as error:
+        height, width = shape[2:]
+        message = f"input_size: expected a size that {name} takes, got {height} x {width} ({error})"
+        raise ValueError(message) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {"macs": counter.get_total_flops() // 2, "published_flops": published}
+
+
+def _ignored(model: nn.Module) -> set[nn.Module]:
+    """Return the modules that the paper's rule leaves out, or that are counted with the layer around them."""
+    classifier = getattr(model, "get_classifier", lambda: None)()
+    ignored = set(classifier.modules()) if isinstance(classifier, nn.Module) else set()
+    # An involution may fuse its span with the aggregation, and the convolution is then never called.
+    return ignored | {
+        module.conv2.get_submodule("conv") for module in model.modules() if isinstance(module, Involution2d)
+    }
+
+
+@singledispatch
+def published_flops(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Return what the paper counts for one call of `module` itself, y = module(x); 0 for what it does not count."""
+    return 0
+
+
+@published_flops.register
+def _(module: conv._ConvNd, x: Tensor, y: Tensor) -> int:
+    return _taps(module) * y.numel() + _bias(module, y)
+
+
+@published_flops.register
+def _(module: conv._ConvTransposeNd, x: Tensor, y: Tensor) -> int:
+    return module.weight[0].numel() * x.numel() + _bias(module, y)
+
+
+@published_flops.register
+def _(module: nn.Linear, x: Tensor, y: Tensor) -> int:
+    return module.in_features * y.numel()
+
+
+@published_flops.register
+def _(module: batchnorm._BatchNorm, x: Tensor, y: Tensor) -> int:
+    return (2 if module.affine else 1) * x.numel()
+
+
+@published_flops.register(nn.SyncBatchNorm)
+def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    return 0
+
+
+@published_flops.register(activation.ReLU)
+@published_flops.register(activation.ReLU6)
+@published_flops.register(activation.LeakyReLU)
+@published_flops.register(activation.PReLU)
+@published_flops.register(activation.ELU)
+@published_flops.register(nn.Upsample)
+def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    return y.numel()
+
+
+@published_flops.register(pooling._AvgPoolNd)
+@published_flops.register(pooling._MaxPoolNd)
+@published_flops.register(pooling._AdaptiveAvgPoolNd)
+@published_flops.register(pooling._AdaptiveMaxPoolNd)
+def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
+    return x.numel()
+
+
+@published_flops.register
+def _(module: Involution2d, x: Tensor, y: Tensor) -> int:
+    """Count span and aggregation; the reduction in front of them counts itself."""
+    batch, _, *out = y.shape
+    positions, window = batch * prod(out), prod(module.kernel_size)
+    span = module.conv2.get_submodule("conv")
+    assert isinstance(span, nn.Conv2d)
+    return positions * (span.out_channels * (_taps(span) + 1) + module.channels * window)
+
+
+def _taps(module: conv._ConvNd) -> int:
+    return module.in_channels // module.groups * prod(module.kernel_size)
+
+
+def _bias(module: conv._ConvNd, y: Tensor) -> int:
+    return y.numel() if module.bias is not None else 0
