@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from involution.ops import autograd  # noqa: F401  (importing registers the operators)
+from involution.ops import autograd, cpu  # noqa: F401  (importing registers the operators)
 from involution.ops.geometry import resolve
 from involution.ops.reference import widen
 

@@ -1,4 +1,4 @@
-"""Each operator's derivative is made of the other two, so derivatives of every order exist."""
+"""Each contraction's derivative is made of the other two, so derivatives of every order exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from involution.ops import schema  # noqa: F401  (defines the operators)
+from involution.ops import schema, spanned  # noqa: F401  (schema defines the operators)
 
 _ops = torch.ops.involution
 Grads = tuple[Tensor | None, ...]
@@ -56,9 +56,52 @@ def _backward_grad_kernel(ctx: Any, cotangent: Tensor) -> Grads:
     )
 
 
+def _save_spanned(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    ctx.save_for_backward(*tensors)
+    ctx.present = [isinstance(value, Tensor) for value in inputs]
+    ctx.numbers = inputs[-5:]  # groups, window, stride, padding, dilation
+
+
+def _inputs(ctx: Any) -> list[Tensor | None]:
+    """Return the tensors among the inputs, None for a bias that was not given."""
+    saved = iter(ctx.saved_tensors)
+    return [next(saved) if present else None for present in ctx.present[:-5]]
+
+
+def _backward_spanned(ctx: Any, grad: Tensor) -> Grads:
+    inputs = _inputs(ctx)
+    grads = _ops.involution2d_spanned_backward(grad, *inputs, *ctx.numbers)
+    return (*(grad if value is not None else None for grad, value in zip(grads, inputs, strict=True)), *[None] * 5)
+
+
+def _backward_spanned_backward(ctx: Any, *cotangents: Tensor) -> Grads:
+    # Rarely wanted and long by hand: differentiate the two steps.
+    with torch.enable_grad():
+        inputs = _inputs(ctx)
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[:-5]) if needed]
+        outputs = spanned.involution2d_spanned_backward(*inputs, *ctx.numbers)
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        grads = torch.autograd.grad(
+            [o for o, _ in pairs],
+            [inputs[i] for i in wanted],
+            [c for _, c in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    result: list[Tensor | None] = [None] * len(ctx.present)
+    for i, grad in zip(wanted, grads, strict=True):
+        result[i] = grad
+    return tuple(result)
+
+
 for _name, _backward in {
     "involution2d": _backward_y,
     "involution2d_grad_x": _backward_grad_x,
     "involution2d_grad_kernel": _backward_grad_kernel,
 }.items():
     torch.library.register_autograd(f"involution::{_name}", _backward, setup_context=_save)
+torch.library.register_autograd("involution::involution2d_spanned", _backward_spanned, setup_context=_save_spanned)
+torch.library.register_autograd(
+    "involution::involution2d_spanned_backward", _backward_spanned_backward, setup_context=_save_spanned
+)

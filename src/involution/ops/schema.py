@@ -2,7 +2,9 @@
 
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the whole family: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
-`involution2d_grad_kernel`.
+`involution2d_grad_kernel`. The *spanned* involution takes the reduced features and the weight of the
+generator's last convolution in place of the kernels, which are three times larger than the feature map, so that an
+implementation need not write them to memory.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops import reference
+from involution.ops import reference, spanned
 
 Ints = Sequence[int]
 
+_SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
 _LIBRARY = torch.library.Library("involution", "DEF")
 
@@ -47,6 +50,21 @@ def _empty_grad_kernel(
     return _empty(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]], 3)
 
 
+def _empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:
+    return _empty(x, [x.shape[0], x.shape[1], reduced.shape[2], reduced.shape[3]], 1)
+
+
+def _empty_spanned_backward(
+    grad: Tensor, x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, *_: Any
+) -> tuple[Tensor, ...]:
+    return (
+        _empty(x, x.shape, 1),
+        _empty(reduced, reduced.shape, 1),
+        weight.new_empty(weight.shape),
+        weight.new_empty([0] if bias is None else bias.shape),
+    )
+
+
 def _multiply_adds(y: Ints, window: Ints) -> int:
     batch, channels, height, width = y
     return batch * channels * height * width * window[0] * window[1]
@@ -64,20 +82,39 @@ def _flops_grad_kernel(grad: Ints, x: Ints, groups: int, window: Ints, *_: Any, 
     return 2 * _multiply_adds(grad, window)
 
 
+def _flops_spanned(
+    x: Ints, reduced: Ints, weight: Ints, bias: Any, groups: int, window: Ints, *_: Any, **__: Any
+) -> int:
+    return 2 * (_multiply_adds([*x[:2], *reduced[2:]], window) + _span_multiply_adds(reduced, weight))
+
+
+def _flops_spanned_backward(
+    grad: Ints, x: Ints, reduced: Ints, weight: Ints, bias: Any, groups: int, window: Ints, *_: Any, **__: Any
+) -> int:
+    return 2 * (2 * _multiply_adds(grad, window) + 3 * _span_multiply_adds(reduced, weight))
+
+
+def _span_multiply_adds(reduced: Ints, weight: Ints) -> int:
+    return reduced[0] * reduced[2] * reduced[3] * weight[0] * weight[1]
+
+
 def _define(
-    name: str, arguments: str, compute: Callable[..., Tensor], empty: Callable[..., Tensor], flops: Callable[..., int]
+    name: str, arguments: str, returns: str, compute: Callable[..., Any], empty: Callable[..., Any], flops: Any
 ) -> None:
     """Register one operator: its schema, the reference for every device, fake, autocast and multiply-adds."""
-    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
     op = getattr(torch.ops.involution, name)
 
-    def default(*args: Any) -> Tensor:
-        return empty(*args).copy_(compute(*args))
+    def default(*args: Any) -> Any:
+        outputs, values = empty(*args), compute(*args)
+        if isinstance(outputs, Tensor):
+            return outputs.copy_(values)
+        return tuple(output.copy_(value) for output, value in zip(outputs, values, strict=True))
 
-    def autocast(device: str) -> Callable[..., Tensor]:
+    def autocast(device: str) -> Callable[..., Any]:
         key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
-        def cast(*args: Any) -> Tensor:
+        def cast(*args: Any) -> Any:
             dtype = torch.get_autocast_dtype(device)
             with torch._C._ExcludeDispatchKeyGuard(key):
                 return op(*(_autocast(arg, dtype) for arg in args))
@@ -98,10 +135,18 @@ def _autocast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-_define("involution2d", "Tensor x, Tensor kernel", reference.involution2d, _empty_y, _flops_y)
+_define(
+    "involution2d",
+    "Tensor x, Tensor kernel",
+    "Tensor",
+    reference.involution2d,
+    _empty_y,
+    _flops_y,
+)
 _define(
     "involution2d_grad_x",
     "Tensor grad, Tensor kernel, SymInt[2] size",
+    "Tensor",
     reference.involution2d_grad_x,
     _empty_grad_x,
     _flops_grad_x,
@@ -109,7 +154,24 @@ _define(
 _define(
     "involution2d_grad_kernel",
     "Tensor grad, Tensor x, SymInt groups, SymInt[2] window",
+    "Tensor",
     reference.involution2d_grad_kernel,
     _empty_grad_kernel,
     _flops_grad_kernel,
+)
+_define(
+    "involution2d_spanned",
+    f"Tensor x, {_SPAN}",
+    "Tensor",
+    spanned.involution2d_spanned,
+    _empty_spanned,
+    _flops_spanned,
+)
+_define(
+    "involution2d_spanned_backward",
+    f"Tensor grad, Tensor x, {_SPAN}",
+    "(Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)",
+    spanned.involution2d_spanned_backward,
+    _empty_spanned_backward,
+    _flops_spanned_backward,
 )

@@ -1,0 +1,45 @@
+"""The compiled operators for CPU tensors. Importing this package loads them, if they were built.
+
+`binding.cpp` is what PyTorch calls; `kernels.h` is compiled once per instruction set and chosen when first used. The
+environment variable INVOLUTION_CPU, "avx512", "avx2" or "baseline", asks for another set than the best.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+
+LIBRARY = Path(__file__).with_name("_kernels.so")
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+
+
+class Status(TypedDict):
+    """Whether the compiled operators serve CPU tensors, with what, or why not."""
+
+    loaded: bool
+    instruction_set: str | None
+    reason: str | None
+
+
+def _load() -> str | None:
+    """Load the library; return the reason if there is none to load."""
+    if not LIBRARY.exists():
+        return "the C++ extension was not built: install a C++ compiler and reinstall involution"
+    try:
+        torch.ops.load_library(str(LIBRARY))
+    except OSError as error:
+        return f"the C++ extension does not load: {error}"
+    return None
+
+
+_reason = _load()
+
+
+def status() -> Status:
+    """Say whether the compiled operators are in use."""
+    if _reason is not None:
+        return {"loaded": False, "instruction_set": None, "reason": _reason}
+    name = INSTRUCTION_SETS[torch.ops.involution.cpu_instruction_set()]
+    return {"loaded": True, "instruction_set": name, "reason": None}

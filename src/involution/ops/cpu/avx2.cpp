@@ -1,0 +1,19 @@
+// AVX2 with fused multiply-add: 16 registers of 32 bytes.
+#if defined(__x86_64__)
+#include <stdlib.h>
+
+#include "image.h"
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#define INVOLUTION_NAME avx2
+#define INVOLUTION_STRING(name) "avx2"
+#define INVOLUTION_REGISTER_BYTES 32
+#define INVOLUTION_WIDE_TILE 7
+#include "kernels.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

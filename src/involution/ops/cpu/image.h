@@ -1,0 +1,47 @@
+// What crosses from the PyTorch side to the code of an instruction set: shapes, strides and a few function pointers.
+// No C++ library type passes here, so that nothing compiled for a newer processor can be shared with an older one.
+#pragma once
+#include <cstdint>
+
+namespace involution {
+
+enum class Dtype { float32, float64, bfloat16, float16 };
+
+// Four indices into memory. A kernel [B, G, Kh, Kw, Ho, Wo] is an image of G·Kh·Kw channels.
+struct Image {
+  void* data;
+  Dtype dtype;
+  int64_t batch, channels, height, width;
+  int64_t stride_b, stride_c, stride_h, stride_w;  // in elements
+};
+
+struct Window {
+  int64_t groups, kh, kw;
+  int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  int64_t taps() const { return kh * kw; }
+};
+
+// The kernel generator's last convolution, kernel = weight · reduced + bias. Its matrices are images one pixel wide:
+// `weight` has G·Kh·Kw channels and a row for each of the R reduced channels, `bias` (may be null) has a single row.
+struct Span {
+  Image reduced, weight, bias;
+};
+
+// What one instruction set provides.
+struct Kernels {
+  const char* name;
+  void (*forward)(const Image& x, const Image& kernel, const Window&, const Image& y);
+  void (*grad_x)(const Image& grad, const Image& kernel, const Window&, const Image& grad_x);
+  void (*grad_kernel)(const Image& grad, const Image& x, const Window&, const Image& grad_kernel);
+  void (*spanned)(const Image& x, const Span&, const Window&, const Image& y);
+  void (*spanned_backward)(
+      const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
+};
+
+extern const Kernels avx512, avx2, baseline;
+
+// Threads of PyTorch; `work` gets a range of [0, count), the calling thread's share.
+int64_t thread_count();
+void parallel_for(int64_t count, int64_t grain, void (*work)(void* context, int64_t begin, int64_t end), void* context);
+
+}  // namespace involution

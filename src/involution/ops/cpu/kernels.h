@@ -1,0 +1,36 @@
+// Everything an instruction set provides, compiled for it. The including file names the set:
+//   INVOLUTION_NAME, INVOLUTION_REGISTER_BYTES, INVOLUTION_WIDE_TILE, and the compiler's target before this line.
+// All of it has internal linkage: the linker must never replace one set's copy of a function by another's.
+
+namespace involution {
+namespace {
+
+#include "vector.h"
+#include "rows.h"
+#include "windows.h"
+#include "contractions.h"
+#include "spanned.h"
+
+#define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
+
+}  // namespace
+
+const Kernels INVOLUTION_NAME = {
+    INVOLUTION_STRING(INVOLUTION_NAME),
+    [](const Image& x, const Image& kernel, const Window& w, const Image& y) {
+      INVOLUTION_BY_DTYPE(forward, x)(x, kernel, w, y);
+    },
+    [](const Image& grad, const Image& kernel, const Window& w, const Image& out) {
+      INVOLUTION_BY_DTYPE(grad_x, grad)(grad, kernel, w, out);
+    },
+    [](const Image& grad, const Image& x, const Window& w, const Image& out) {
+      INVOLUTION_BY_DTYPE(grad_kernel, grad)(grad, x, w, out);
+    },
+    [](const Image& x, const Span& span, const Window& w, const Image& y) {
+      INVOLUTION_BY_DTYPE(spanned, x)(x, span, w, y);
+    },
+    [](const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
+       const Span& grads) { INVOLUTION_BY_DTYPE(spanned_backward, x)(grad, x, span, w, grad_x, grads); },
+};
+
+}  // namespace involution

@@ -1,0 +1,159 @@
+// Rows of an image, converted to the type that sums are taken in and laid out as the loops want them: in blocks of one
+// register of channels. Every memory layout and dtype enters and leaves the kernels here and nowhere else.
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+template <class T, class E>
+inline T widened(E e) {
+  if constexpr (__is_same(E, bfloat16)) {
+    const uint32_t bits = uint32_t(e.bits) << 16;
+    float f;
+    __builtin_memcpy(&f, &bits, 4);
+    return f;
+  } else {
+    return T(e);
+  }
+}
+
+template <class E, class T>
+inline E narrowed(T value) {
+  if constexpr (__is_same(E, bfloat16)) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, 4);
+    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;  // to nearest, ties to even
+    return {uint16_t(value != value ? 0x7fc0 : rounded)};
+  } else {
+    return E(value);
+  }
+}
+
+template <class T, class E>
+inline Vector<T> load_widened(const E* p) {
+  if constexpr (__is_same(E, T)) {
+    return load(p);
+  } else {
+    T values[lanes<T>];
+    for (int lane = 0; lane < lanes<T>; ++lane) values[lane] = widened<T>(p[lane]);
+    return load(values);
+  }
+}
+
+template <class T, class E>
+inline void store_narrowed(E* p, Vector<T> v) {
+  if constexpr (__is_same(E, T)) {
+    store(p, v);
+  } else {
+    T values[lanes<T>];
+    store(values, v);
+    for (int lane = 0; lane < lanes<T>; ++lane) p[lane] = narrowed<E>(values[lane]);
+  }
+}
+
+// Where pixel w and channel c of a row lie: data[c / lanes * block + w * pixel + c % lanes].
+template <class T>
+struct Row {
+  T* data;
+  int64_t block, pixel;
+  T* at(int64_t b, int64_t w) const { return data + b * block + w * pixel; }
+};
+
+template <class T>
+inline int64_t blocks(int64_t channels) {
+  return (channels + lanes<T> - 1) / lanes<T>;
+}
+
+// Read `count` pixels from the image into the row; channels up to the next full register are set to zero.
+template <class T, class E>
+void read_row(const Image& image, int64_t b, int64_t h, int64_t w, int64_t count, Row<T> row) {
+  constexpr int L = lanes<T>;
+  const E* source = static_cast<const E*>(image.data) + b * image.stride_b + h * image.stride_h + w * image.stride_w;
+  const int64_t sc = image.stride_c, sw = image.stride_w, full = image.channels / L, rest = image.channels % L;
+  if (sc == 1) {
+    for (int64_t p = 0; p < count; ++p)
+      for (int64_t k = 0; k < full; ++k) store(row.at(k, p), load_widened<T>(source + p * sw + k * L));
+  } else {
+    for (int64_t k = 0; k < full; ++k) {
+      const E* from = source + k * L * sc;
+      int64_t p = 0;
+      for (; sw == 1 && p + L <= count; p += L) {
+        Vector<T> tile[L];
+        unroll<L>([&](auto i) { tile[i] = load_widened<T>(from + i * sc + p); });
+        transpose<T>(tile);
+        unroll<L>([&](auto i) { store(row.at(k, p + i), tile[i]); });
+      }
+      for (; p < count; ++p)
+        for (int lane = 0; lane < L; ++lane) row.at(k, p)[lane] = widened<T>(from[lane * sc + p * sw]);
+    }
+  }
+  if (rest)
+    for (int64_t p = 0; p < count; ++p) {
+      store(row.at(full, p), Vector<T>{});
+      for (int64_t lane = 0; lane < rest; ++lane)
+        row.at(full, p)[lane] = widened<T>(source[(full * L + lane) * sc + p * sw]);
+    }
+}
+
+// The way back.
+template <class T, class E>
+void write_row(const Image& image, int64_t b, int64_t h, Row<T> row) {
+  constexpr int L = lanes<T>;
+  E* target = static_cast<E*>(image.data) + b * image.stride_b + h * image.stride_h;
+  const int64_t sc = image.stride_c, sw = image.stride_w, full = image.channels / L, rest = image.channels % L;
+  const int64_t count = image.width;
+  if (sc == 1) {
+    for (int64_t p = 0; p < count; ++p)
+      for (int64_t k = 0; k < full; ++k) store_narrowed<T>(target + p * sw + k * L, load(row.at(k, p)));
+  } else {
+    for (int64_t k = 0; k < full; ++k) {
+      E* to = target + k * L * sc;
+      int64_t p = 0;
+      for (; sw == 1 && p + L <= count; p += L) {
+        Vector<T> tile[L];
+        unroll<L>([&](auto i) { tile[i] = load(row.at(k, p + i)); });
+        transpose<T>(tile);
+        unroll<L>([&](auto i) { store_narrowed<T>(to + i * sc + p, tile[i]); });
+      }
+      for (; p < count; ++p)
+        for (int lane = 0; lane < L; ++lane) to[lane * sc + p * sw] = narrowed<E>(row.at(k, p)[lane]);
+    }
+  }
+  for (int64_t p = 0; p < count; ++p)
+    for (int64_t lane = 0; lane < rest; ++lane)
+      target[(full * L + lane) * sc + p * sw] = narrowed<E>(row.at(full, p)[lane]);
+}
+
+template <class T>
+using ReadRow = void (*)(const Image&, int64_t b, int64_t h, int64_t w, int64_t count, Row<T>);
+template <class T>
+using WriteRow = void (*)(const Image&, int64_t b, int64_t h, Row<T>);
+
+template <class T>
+ReadRow<T> reader(Dtype dtype) {
+  if constexpr (__is_same(T, double)) return read_row<double, double>;
+  else if (dtype == Dtype::bfloat16) return read_row<float, bfloat16>;
+  else if (dtype == Dtype::float16) return read_row<float, _Float16>;
+  else return read_row<float, float>;
+}
+
+template <class T>
+WriteRow<T> writer(Dtype dtype) {
+  if constexpr (__is_same(T, double)) return write_row<double, double>;
+  else if (dtype == Dtype::bfloat16) return write_row<float, bfloat16>;
+  else if (dtype == Dtype::float16) return write_row<float, _Float16>;
+  else return write_row<float, float>;
+}
+
+// Aligned memory of one thread; freed with it.
+template <class T>
+struct Scratch {
+  T* data;
+  explicit Scratch(int64_t count) {
+    data = static_cast<T*>(::aligned_alloc(64, (count * sizeof(T) + 127) / 64 * 64));
+    if (!data) __builtin_trap();
+  }
+  ~Scratch() { ::free(data); }
+  Scratch(const Scratch&) = delete;
+  void zero(int64_t count) { __builtin_memset(data, 0, count * sizeof(T)); }
+};

@@ -1,0 +1,189 @@
+// The involution whose kernels exist only in cache: a row of them is spanned from the reduced features, used, and
+// overwritten by the next. Backward spans them again.
+//
+// The bias is one more row of the weight: reduced features get a channel of ones behind their R.
+
+constexpr int kPanel = kRegister == 64 ? 2 : 1;  // registers of columns in a tile of the matrix product
+
+template <class T>
+using Multiply = decltype(&multiply<T, 1, 1>);
+template <class T>
+constexpr Multiply<T> kMultiply[2][kTiles] = {
+    {multiply<T, kTile[0], 1>, multiply<T, kTile[1], 1>, multiply<T, kTile[2], 1>},
+    {multiply<T, kTile[0], kPanel>, multiply<T, kTile[1], kPanel>, multiply<T, kTile[2], kPanel>},
+};
+
+// f(multiplication, first register, panel) over the panels of `columns` registers, then f over tiles of rows inside.
+template <class F>
+inline void for_panels(int64_t columns, const F& f) {
+  int64_t panel = 0;
+  for (int64_t n = 0; n < columns; n += kPanel, ++panel) f(n, panel, columns - n >= kPanel ? 1 : 0);
+}
+
+// The weight as the products need it.
+template <class T>
+struct SpanWeight {
+  static constexpr int L = lanes<T>;
+  const Span& span;
+  const int64_t reduced, taps, registers;
+  Scratch<T> panels;   // [panel][R + 1][kPanel registers of taps]
+  Scratch<T> natural;  // [tap][R], only for backward
+
+  SpanWeight(const Span& span, bool backward)
+      : span(span),
+        reduced(span.reduced.channels),
+        taps(span.weight.channels),
+        registers(blocks<T>(taps)),
+        panels((registers + kPanel) * (reduced + 1) * L),
+        natural(backward ? taps * natural_row() : 0) {
+    const auto read = reader<T>(span.reduced.dtype);
+    Scratch<T> row((registers + kPanel) * L);
+    for (int64_t r = 0; r <= reduced; ++r) {
+      const bool bias = r == reduced;
+      row.zero((registers + kPanel) * L);
+      if (!bias || span.bias.data)
+        read(bias ? span.bias : span.weight, 0, bias ? 0 : r, 0, 1, Row<T>{row.data, L, 0});
+      for (int64_t n = 0; n < registers; ++n)
+        store(panels.data + ((n / kPanel * (reduced + 1) + r) * kPanel + n % kPanel) * L, load(row.data + n * L));
+      if (backward && !bias)
+        for (int64_t t = 0; t < taps; ++t) natural.data[t * natural_row() + r] = row.data[t];
+    }
+  }
+
+  int64_t natural_row() const { return blocks<T>(reduced) * L; }
+
+  // One row of kernels, [pixels][taps], from one row of reduced features with their ones.
+  void kernels(const Row<T>& features, int64_t width, const Row<T>& out) const {
+    for_panels(registers, [&](int64_t n, int64_t panel, int whole) {
+      for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
+        kMultiply<T>[whole][tile](features.at(0, j), features.pixel, 1, panels.data + panel * (reduced + 1) * kPanel * L,
+                                  kPanel * L, reduced + 1, false, out.at(n, j), out.pixel);
+      });
+    });
+  }
+
+  // grad_reduced = weightᵀ · grad_kernel
+  void grad_reduced(const Row<T>& kernels, int64_t width, const Row<T>& out) const {
+    for_panels(blocks<T>(reduced), [&](int64_t n, int64_t, int whole) {
+      for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
+        kMultiply<T>[whole][tile](kernels.at(0, j), kernels.pixel, 1, natural.data + n * L, natural_row(), taps, false,
+                                  out.at(n, j), out.pixel);
+      });
+    });
+  }
+
+  // grad_weight += grad_kernel · reducedᵀ, [R + 1][taps], over one row of pixels
+  void grad_weight(const Row<T>& kernels, const Row<T>& features, int64_t width, T* sum) const {
+    for_panels(registers, [&](int64_t n, int64_t, int whole) {
+      for_tiles(kMultiply<T>[whole], reduced + 1, false, [&](int tile, int64_t r) {
+        kMultiply<T>[whole][tile](features.data + r, 1, features.pixel, kernels.at(n, 0), kernels.pixel, width, true,
+                                  sum + (r * registers + n) * L, registers * L);
+      });
+    });
+  }
+};
+
+// A row of reduced features with the ones behind them.
+template <class T>
+struct Features : PixelRow<T> {
+  explicit Features(const Image& reduced) : PixelRow<T>(reduced, false, 1) {}
+  Row<T> read(int64_t b, int64_t h) const {
+    const Row<T> row = PixelRow<T>::read(b, h);
+    for (int64_t j = 0; j < this->image.width; ++j) row.at(0, j)[this->image.channels] = 1;
+    return row;
+  }
+};
+
+template <class T>
+void spanned(const Image& x, const Span& span, const Window& w, const Image& y) {
+  const SpanWeight<T> weight(span, false);
+  over_rows(y, grain<T>(y, w.taps()), [&](int64_t b, int64_t first, int64_t last) {
+    InputRows<T> in(x, w, y.width);
+    const TapRegister<T> taps(x, w);
+    const Loops<T> loops = taps.loops();
+    const Features<T> features(span.reduced);
+    const PixelRow<T> out(y, true);
+    const int64_t pixel = weight.registers * lanes<T>;
+    Scratch<T> memory(y.width * pixel);
+    const Row<T> kernels{memory.data, lanes<T>, pixel};
+    for (int64_t i = first; i < last; ++i) {
+      weight.kernels(features.read(b, i), y.width, kernels);
+      gather_row(in.see(b, i), in, kernels, taps, loops, y.width, out.place(b, i));
+      out.write(b, i);
+    }
+  });
+}
+
+// Rows [first, last) of the gradient of x in image b, and of everything else the output rows of that share.
+template <class T>
+void spanned_backward_rows(const Image& grad, const Image& x, const SpanWeight<T>& weight, const Window& w,
+                           const Image& grad_x, const Span& grads, int64_t b, int64_t first, int64_t last, T* sum) {
+  InputRows<T> in(x, w, grad.width);
+  GradientRows<T> out(grad_x, w, grad.width, b, first, last);
+  const TapRegister<T> taps(x, w);
+  const Loops<T> loops = taps.loops();
+  const Features<T> features(weight.span.reduced);
+  const PixelRow<T> grad_rows(grad, true), grad_features(grads.reduced, true);
+  const int64_t pixel = weight.registers * lanes<T>;
+  Scratch<T> memory(grad.width * pixel + lanes<T>), grad_memory(grad.width * pixel + lanes<T>);
+  const Row<T> kernels{memory.data, lanes<T>, pixel}, grad_kernels{grad_memory.data, lanes<T>, pixel};
+  grad_memory.zero(grad.width * pixel);  // the taps that only fill the last register
+
+  const int64_t own_begin = first * grad.height / grad_x.height, own_end = last * grad.height / grad_x.height;
+  const int64_t begin = own_begin < out.begin() ? own_begin : out.begin();
+  const int64_t end = own_end > out.end(grad.height) ? own_end : out.end(grad.height);
+  for (int64_t i = begin; i < end; ++i) {
+    const Row<T> feature_row = features.read(b, i), grad_row = grad_rows.read(b, i);
+    weight.kernels(feature_row, grad.width, kernels);
+    scatter_row(out.open(i), out, kernels, taps, loops, grad.width, grad_row);
+    out.close((i + 1) * w.stride_h - w.pad_h);
+    if (i < own_begin || i >= own_end) continue;
+    correlate_row(in.see(b, i), in, grad_row, grad.width, grad_kernels);
+    weight.grad_reduced(grad_kernels, grad.width, grad_features.place(b, i));
+    grad_features.write(b, i);
+    weight.grad_weight(grad_kernels, feature_row, grad.width, sum);
+  }
+  out.close(last);
+}
+
+template <class T>
+void spanned_backward(const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
+                      const Span& grads) {
+  const SpanWeight<T> weight(span, true);
+  const int64_t size = (weight.reduced + 1) * weight.registers * lanes<T>, rows = x.batch * x.height;
+  const int64_t shares = thread_count() < rows ? thread_count() : rows;
+  Scratch<T> sums(shares * size + 1);  // one a share, added in their order: the same result every time
+  sums.zero(shares * size);
+  struct Context {
+    const Image &grad, &x;
+    const SpanWeight<T>& weight;
+    const Window& w;
+    const Image& grad_x;
+    const Span& grads;
+    int64_t shares, size, rows;
+    T* sums;
+  } context{grad, x, weight, w, grad_x, grads, shares, size, rows, sums.data};
+  parallel_for(
+      shares, 1,
+      [](void* pointer, int64_t begin, int64_t end) {
+        const Context& c = *static_cast<Context*>(pointer);
+        for (int64_t share = begin; share < end; ++share)
+          for (int64_t row = c.rows * share / c.shares, stop = c.rows * (share + 1) / c.shares; row < stop;) {
+            const int64_t b = row / c.x.height, first = row % c.x.height;
+            const int64_t last = c.x.height - first < stop - row ? c.x.height : first + stop - row;
+            spanned_backward_rows<T>(c.grad, c.x, c.weight, c.w, c.grad_x, c.grads, b, first, last,
+                                     c.sums + share * c.size);
+            row += last - first;
+          }
+      },
+      &context);
+  for (int64_t share = 1; share < shares; ++share)
+    for (int64_t i = 0; i < size; ++i) sums.data[i] += sums.data[share * size + i];
+  const auto write = writer<T>(span.reduced.dtype);
+  for (int64_t r = 0; r <= weight.reduced; ++r) {
+    const bool bias = r == weight.reduced;
+    if (bias && !grads.bias.data) break;
+    write(bias ? grads.bias : grads.weight, 0, bias ? 0 : r,
+          Row<T>{sums.data + r * weight.registers * lanes<T>, lanes<T>, 0});
+  }
+}
