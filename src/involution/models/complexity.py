@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import split_model_name_tag
 from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, conv, pooling
 from torch.utils.flop_counter import FlopCounterMode
@@ -68,7 +69,8 @@ def build(name: str, **kwargs: Any) -> nn.Module:
         raise ValueError(f"name: expected a network of timm's registry, got {name!r}{hint}")
     try:
         with torch.device("meta"):
-            return timm.create_model(name, pretrained=False, **kwargs)
+            # Not `create_model`, which drops arguments that are None.
+            return timm.model_entrypoint(name)(pretrained=False, pretrained_cfg=split_model_name_tag(name)[1], **kwargs)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"{name}: expected arguments of the network, got {kwargs} ({error})") from error
 

@@ -5,7 +5,6 @@ Li et al., "Involution: Inverting the Inherence of Convolution for Visual Recogn
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -14,9 +13,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from involution.layers import Involution2d
+from involution.models import stems
 from involution.models.trunk import DEPTHS, Layer, Trunk
-
-STEM_CHANNELS = 32
 
 
 class RedNet(Trunk):
@@ -24,11 +22,14 @@ class RedNet(Trunk):
 
     Args:
         depth: 26, 38, 50, 101 or 152.
+        stem: "involution"; or "conv", ResNet's 7x7 convolution, and "deep", three 3x3 convolutions. The figures of the
+            paper's ablation are those of "conv".
         stem_kernel_size: of the stem's involution. 3 in the released classifiers; 7 in the released detectors and
             segmentors, and in the paper's counts of parameters and FLOPs. Weights of one do not fit the other.
         stem_stride: reduction in front of the first stage. 4 for ImageNet sizes; 2 drops the max pooling and 1 the
             stride of the first convolution as well, for images of 64 and 32 pixels.
-        kernel_size, group_channels, reduction_ratio: of the involutions in the blocks.
+        kernel_size, group_channels, reduction_ratio: of the involutions in the blocks. `group_channels` "C" is one
+            kernel for all channels; `reduction_ratio` "W" a single span, as is None, which timm.create_model drops.
         norm_layer, act_layer: of stem and bottlenecks, a layer or its name in timm; involutions keep their own.
         kwargs: of `Trunk`.
 
@@ -39,11 +40,12 @@ class RedNet(Trunk):
     def __init__(
         self,
         depth: int = 50,
+        stem: str = "involution",
         stem_kernel_size: int = 3,
         stem_stride: int = 4,
         kernel_size: int = 7,
-        group_channels: int = 16,
-        reduction_ratio: int | None = 4,
+        group_channels: int | str = 16,
+        reduction_ratio: int | str | None = 4,
         in_chans: int = 3,
         norm_layer: str | Layer = nn.BatchNorm2d,
         act_layer: str | Layer = nn.ReLU,
@@ -53,27 +55,25 @@ class RedNet(Trunk):
     ) -> None:
         if depth not in DEPTHS:
             raise ValueError(f"depth: expected one of {sorted(DEPTHS)}, got {depth}")
-        if stem_stride not in (1, 2, 4):
-            raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stem_stride}")
+        if group_channels != "C" and not isinstance(group_channels, int):
+            raise ValueError(f'group_channels: expected an int or "C", got {group_channels!r}')
+        if reduction_ratio not in ("W", None) and not isinstance(reduction_ratio, int):
+            raise ValueError(f'reduction_ratio: expected an int, "W" or None, got {reduction_ratio!r}')
         factory = {"device": device, "dtype": dtype}
         norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
 
         def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
-            return Involution2d(channels, kernel_size, stride, dilation, group_channels, reduction_ratio, **factory)
+            shared = group_channels if isinstance(group_channels, int) else channels
+            ratio = reduction_ratio if isinstance(reduction_ratio, int) else None
+            return Involution2d(channels, kernel_size, stride, dilation, shared, ratio, **factory)
 
-        channels = STEM_CHANNELS
-        stem = nn.Sequential(
-            _conv_norm_act(in_chans, channels, min(stem_stride, 2), norm, act, **factory),
-            Involution2d(channels, stem_kernel_size, **factory),
-            norm(channels, **factory),
-            act(inplace=True),
-            _conv_norm_act(channels, 2 * channels, 1, norm, act, **factory),
-        )
+        def stem_mixer(channels: int, stride: int, dilation: int) -> nn.Module:
+            return Involution2d(channels, stem_kernel_size, stride, dilation, **factory)
+
         super().__init__(
             DEPTHS[depth],
             mixer,
-            stem,
-            stem_channels=2 * channels,
+            stems.build(stem, "involution", stem_mixer, in_chans, stem_stride, norm, act, **factory),
             stem_stride=stem_stride,
             stem_pool=stem_stride == 4,
             in_chans=in_chans,
@@ -82,13 +82,6 @@ class RedNet(Trunk):
             **factory,
             **kwargs,
         )
-
-
-def _conv_norm_act(
-    in_channels: int, out_channels: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
-) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, **factory)
-    return nn.Sequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
@@ -104,7 +97,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     span = "stem.1.conv2.conv.weight"
     ours = model.state_dict()
     if span in weights and span in ours and weights[span].shape != ours[span].shape:
-        sizes = [round((w.shape[0] * 16 / STEM_CHANNELS) ** 0.5) for w in (ours[span], weights[span])]
+        sizes = [round((w.shape[0] * 16 / (stems.CHANNELS // 2)) ** 0.5) for w in (ours[span], weights[span])]
         raise ValueError(
             f"stem_kernel_size: expected {sizes[1]}, the stem of this checkpoint, got {sizes[0]}; "
             "classifiers were released with 3, detectors and segmentors with 7"

@@ -1,0 +1,162 @@
+"""What every network here shares: a stem, four stages, a linear classifier, and the interface of a timm model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers import create_classifier
+from timm.models import checkpoint_seq
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NAMES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class Stages(nn.Module):
+    """A stem, four stages and a linear classifier, with the interface of a timm model.
+
+    Args:
+        stem: [B, in_chans, H, W] → what the first stage takes.
+        stages: four, each a sequence of modules.
+        widths: channels that the stages give.
+        reductions: input pixels per pixel of the maps that the stages give.
+        stem_pool: whether a 3x3 max pooling of stride 2 follows the stem.
+        num_classes: 0 leaves the classifier out.
+        in_chans: channels of the image.
+        global_pool: pooling in front of the classifier, a name of timm.
+        drop_rate: dropout in front of the classifier.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Sequential],
+        widths: Sequence[int],
+        reductions: Sequence[int] = (4, 8, 16, 32),
+        stem_pool: bool = False,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+        self.factory: dict[str, Any] = {"device": device, "dtype": dtype}
+
+        self.stem = stem
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.feature_info: list[dict[str, Any]] = [
+            {"num_chs": width, "reduction": reduction, "module": name}
+            for name, width, reduction in zip(NAMES, widths, reductions, strict=True)
+        ]
+        self.num_features = widths[-1]
+        self._set_classifier(num_classes, global_pool)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Name the parameter groups of stem and blocks for layer-wise decay."""
+        return {"stem": r"^stem", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the blocks in the backward pass instead of keeping their activations."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self, name_only: bool = False) -> str | nn.Module:
+        """Return the classifier, or its name."""
+        return "fc" if name_only else self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one; `global_pool` None keeps the pooling."""
+        self._set_classifier(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
+        self.global_pool.train(self.training)
+        self.fc.train(self.training)
+
+    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool, **self.factory
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the last feature map and those of the stages in `indices`; see timm."""
+        if output_fmt != "NCHW":
+            raise ValueError(f'output_fmt: expected "NCHW", got {output_fmt!r}')
+        taken, last = feature_take_indices(len(NAMES), indices)
+        intermediates = []
+        x = self.maxpool(self.stem(x))
+        for index, name in enumerate(NAMES[: last + 1] if stop_early else NAMES):
+            stage = getattr(self, name)
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing else stage(x)
+            if index in taken:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove the stages behind the last one in `indices`, and the classifier; return the absolute indices."""
+        taken, last = feature_take_indices(len(NAMES), indices)
+        for name in NAMES[last + 1 :]:
+            setattr(self, name, nn.Sequential())
+        if last + 1 < len(NAMES):
+            self.num_features = self.feature_info[last]["num_chs"]
+            prune_head = True
+        if prune_head:
+            self.reset_classifier(0, "")
+        return list(taken)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the feature map of the last stage, [B, num_features, ...]."""
+        x = self.maxpool(self.stem(x))
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq([self.layer1, self.layer2, self.layer3, self.layer4], x, flatten=True)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool and, unless `pre_logits`, classify."""
+        x = self.global_pool(x)
+        if self.drop_rate:
+            x = F.dropout(x, p=float(self.drop_rate), training=self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def initialize(module: nn.Module) -> None:
+    """Draw the weights of a network as the released code does: He fan-out, classifier normal with std 0.01.
+
+    A layer made of layers that has its own `reset_parameters` draws its own.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
+    elif any(module.children()) and callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
+    else:
+        for child in module.children():
+            initialize(child)
