@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import singledispatch
-from math import prod
 from typing import Any
 
 import timm
 import torch
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
-from torch.nn.modules import activation, batchnorm, conv, pooling
 from torch.utils.flop_counter import FlopCounterMode
 
 from involution.layers import Involution2d
+from involution.models.convention import published_flops
 
 
 def profile(name: str, input_size: tuple[int, int] = (224, 224), **kwargs: Any) -> dict[str, Any]:
@@ -110,70 +108,3 @@ def _ignored(model: nn.Module) -> set[nn.Module]:
     return ignored | {
         module.conv2.get_submodule("conv") for module in model.modules() if isinstance(module, Involution2d)
     }
-
-
-@singledispatch
-def published_flops(module: nn.Module, x: Tensor, y: Tensor) -> int:
-    """Return what the paper counts for one call of `module` itself, y = module(x); 0 for what it does not count."""
-    return 0
-
-
-@published_flops.register
-def _(module: conv._ConvNd, x: Tensor, y: Tensor) -> int:
-    return _taps(module) * y.numel() + _bias(module, y)
-
-
-@published_flops.register
-def _(module: conv._ConvTransposeNd, x: Tensor, y: Tensor) -> int:
-    return module.weight[0].numel() * x.numel() + _bias(module, y)
-
-
-@published_flops.register
-def _(module: nn.Linear, x: Tensor, y: Tensor) -> int:
-    return module.in_features * y.numel()
-
-
-@published_flops.register
-def _(module: batchnorm._BatchNorm, x: Tensor, y: Tensor) -> int:
-    return (2 if module.affine else 1) * x.numel()
-
-
-@published_flops.register(nn.SyncBatchNorm)
-def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
-    return 0
-
-
-@published_flops.register(activation.ReLU)
-@published_flops.register(activation.ReLU6)
-@published_flops.register(activation.LeakyReLU)
-@published_flops.register(activation.PReLU)
-@published_flops.register(activation.ELU)
-@published_flops.register(nn.Upsample)
-def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
-    return y.numel()
-
-
-@published_flops.register(pooling._AvgPoolNd)
-@published_flops.register(pooling._MaxPoolNd)
-@published_flops.register(pooling._AdaptiveAvgPoolNd)
-@published_flops.register(pooling._AdaptiveMaxPoolNd)
-def _(module: nn.Module, x: Tensor, y: Tensor) -> int:
-    return x.numel()
-
-
-@published_flops.register
-def _(module: Involution2d, x: Tensor, y: Tensor) -> int:
-    """Count span and aggregation; the reduction in front of them counts itself."""
-    batch, _, *out = y.shape
-    positions, window = batch * prod(out), prod(module.kernel_size)
-    span = module.conv2.get_submodule("conv")
-    assert isinstance(span, nn.Conv2d)
-    return positions * (span.out_channels * (_taps(span) + 1) + module.channels * window)
-
-
-def _taps(module: conv._ConvNd) -> int:
-    return module.in_channels // module.groups * prod(module.kernel_size)
-
-
-def _bias(module: conv._ConvNd, y: Tensor) -> int:
-    return y.numel() if module.bias is not None else 0

@@ -5,16 +5,16 @@ Li et al., "Involution: Inverting the Inherence of Convolution for Visual Recogn
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import get_act_layer, get_norm_layer
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from involution.layers import Involution2d
 from involution.models import stems
-from involution.models.trunk import DEPTHS, Layer, Trunk
+from involution.models.registration import preprocessing
+from involution.models.trunk import DEPTHS, Trunk
 
 
 class RedNet(Trunk):
@@ -26,11 +26,8 @@ class RedNet(Trunk):
             paper's ablation are those of "conv".
         stem_kernel_size: of the stem's involution. 3 in the released classifiers; 7 in the released detectors and
             segmentors, and in the paper's counts of parameters and FLOPs. Weights of one do not fit the other.
-        stem_stride: reduction in front of the first stage. 4 for ImageNet sizes; 2 drops the max pooling and 1 the
-            stride of the first convolution as well, for images of 64 and 32 pixels.
         kernel_size, group_channels, reduction_ratio: of the involutions in the blocks. `group_channels` "C" is one
             kernel for all channels; `reduction_ratio` "W" a single span, as is None, which timm.create_model drops.
-        norm_layer, act_layer: of stem and bottlenecks, a layer or its name in timm; involutions keep their own.
         kwargs: of `Trunk`.
 
     Raises:
@@ -42,13 +39,9 @@ class RedNet(Trunk):
         depth: int = 50,
         stem: str = "involution",
         stem_kernel_size: int = 3,
-        stem_stride: int = 4,
         kernel_size: int = 7,
         group_channels: int | str = 16,
         reduction_ratio: int | str | None = 4,
-        in_chans: int = 3,
-        norm_layer: str | Layer = nn.BatchNorm2d,
-        act_layer: str | Layer = nn.ReLU,
         device: Any = None,
         dtype: Any = None,
         **kwargs: Any,
@@ -60,7 +53,6 @@ class RedNet(Trunk):
         if reduction_ratio not in ("W", None) and not isinstance(reduction_ratio, int):
             raise ValueError(f'reduction_ratio: expected an int, "W" or None, got {reduction_ratio!r}')
         factory = {"device": device, "dtype": dtype}
-        norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
 
         def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
             shared = group_channels if isinstance(group_channels, int) else channels
@@ -70,18 +62,8 @@ class RedNet(Trunk):
         def stem_mixer(channels: int, stride: int, dilation: int) -> nn.Module:
             return Involution2d(channels, stem_kernel_size, stride, dilation, **factory)
 
-        super().__init__(
-            DEPTHS[depth],
-            mixer,
-            stems.build(stem, "involution", stem_mixer, in_chans, stem_stride, norm, act, **factory),
-            stem_stride=stem_stride,
-            stem_pool=stem_stride == 4,
-            in_chans=in_chans,
-            norm_layer=norm,
-            act_layer=act,
-            **factory,
-            **kwargs,
-        )
+        own = partial(stems.mixed, stem_mixer)
+        super().__init__(DEPTHS[depth], mixer, stems.choose(stem, involution=own), **factory, **kwargs)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
@@ -97,7 +79,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     span = "stem.1.conv2.conv.weight"
     ours = model.state_dict()
     if span in weights and span in ours and weights[span].shape != ours[span].shape:
-        sizes = [round((w.shape[0] * 16 / (stems.CHANNELS // 2)) ** 0.5) for w in (ours[span], weights[span])]
+        sizes = [round((w.shape[0] * 16 / (stems.HALF)) ** 0.5) for w in (ours[span], weights[span])]
         raise ValueError(
             f"stem_kernel_size: expected {sizes[1]}, the stem of this checkpoint, got {sizes[0]}; "
             "classifiers were released with 3, detectors and segmentors with 7"
@@ -105,27 +87,16 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return weights
 
 
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    """Preprocessing of the released classifiers: short side to 256, centre crop of 224."""
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bilinear",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.0.conv",
-        "classifier": "fc",
-        "license": "mit",
-        "paper_ids": "arXiv:2103.06255",
-        "origin_url": "https://github.com/d-li14/involution",
-        **kwargs,
+default_cfgs = generate_default_cfgs(
+    {
+        f"rednet{depth}.untrained": preprocessing(
+            first_conv="stem.0.conv",
+            paper_ids="arXiv:2103.06255",
+            origin_url="https://github.com/d-li14/involution",
+        )
+        for depth in DEPTHS
     }
-
-
-default_cfgs = generate_default_cfgs({f"rednet{depth}.untrained": _cfg() for depth in DEPTHS})
+)
 
 
 def _create(depth: int, pretrained: bool, **kwargs: Any) -> RedNet:

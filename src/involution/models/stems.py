@@ -1,76 +1,66 @@
-"""Stems: image in, channels for the first stage out. The max pooling behind them belongs to the network."""
+"""Stems: image in, 64 channels for the first stage out. The max pooling behind them belongs to the trunk."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import nn
 
-from involution.models.trunk import Layer, Mixer
+from involution.models.trunk import STEM_WIDTH, Layer, Mixer, Stem
 
-CHANNELS = 64
-"""Channels that every stem gives; half of them inside the stems of three layers."""
+HALF = STEM_WIDTH // 2
+"""Channels inside the stems of three layers."""
 
 
-def build(
-    name: str,
-    native: str,
-    mixer: Mixer,
-    in_chans: int,
-    stride: int,
-    norm_layer: Layer,
-    act_layer: Layer,
-    **factory: Any,
-) -> nn.Module:
-    """Build a stem that, with the max pooling behind it if `stride` is 4, reduces the image by `stride`.
-
-    Args:
-        name: "conv", "deep", or `native` for the stem with `mixer` in its middle.
-        native: what the network calls that one.
-        mixer, in_chans, norm_layer, act_layer, factory: of the layers inside.
-        stride: 4, 2 or 1.
+def choose(name: str, **own: Stem) -> Stem:
+    """Return the stem of that name: "conv", "deep" or one of the network's own.
 
     Raises:
-        ValueError: `name` or `stride` is none of these.
+        ValueError: there is none of that name.
     """
-    if stride not in (1, 2, 4):
-        raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stride}")
-    makers: dict[str, Callable[..., nn.Module]] = {native: partial(mixed, mixer), "conv": plain, "deep": deep}
-    if name not in makers:
-        raise ValueError(f"stem: expected one of {sorted(makers)}, got {name!r}")
-    return makers[name](in_chans, min(stride, 2), norm_layer, act_layer, **factory)
-
-
-def mixed(mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
-    """RedNet's: 3x3 convolution of stride 2, mixer on 32 channels, 3x3 convolution.
-
-    `stride` 1 leaves the image its size. Child 1 is the mixer, as in the released code.
-    """
-    half = CHANNELS // 2
-    return nn.Sequential(
-        conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
-        mixer(half, 1, 1),
-        norm_layer(half, **factory),
-        act_layer(inplace=True),
-        conv_norm_act(half, CHANNELS, 3, 1, norm_layer, act_layer, **factory),
-    )
+    stems: dict[str, Stem] = {**own, "conv": plain, "deep": deep}
+    if name not in stems:
+        raise ValueError(f"stem: expected one of {sorted(stems)}, got {name!r}")
+    return stems[name]
 
 
 def plain(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
     """ResNet's: one 7x7 convolution (He et al. 2016)."""
-    return conv_norm_act(in_chans, CHANNELS, 7, stride, norm_layer, act_layer, **factory)
+    return conv_norm_act(in_chans, STEM_WIDTH, 7, stride, norm_layer, act_layer, **factory)
 
 
 def deep(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
     """Three 3x3 convolutions of 32, 32 and 64 channels, as in the ResNets of the paper's segmentors."""
-    half = CHANNELS // 2
     return nn.Sequential(
-        conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
-        conv_norm_act(half, half, 3, 1, norm_layer, act_layer, **factory),
-        conv_norm_act(half, CHANNELS, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
+        conv_norm_act(HALF, HALF, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+    )
+
+
+def mixed(
+    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+) -> nn.Sequential:
+    """RedNet's: as `deep`, with a mixer for the second convolution. Names are those of the released code."""
+    return nn.Sequential(
+        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
+        mixer(HALF, 1, 1),
+        norm_layer(HALF, **factory),
+        act_layer(inplace=True),
+        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+    )
+
+
+def strided(
+    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+) -> nn.Sequential:
+    """LR-Net's: a 1x1 convolution, for three channels have little to relate, and a mixer that strides."""
+    return nn.Sequential(
+        conv_norm_act(in_chans, STEM_WIDTH, 1, 1, norm_layer, act_layer, **factory),
+        mixer(STEM_WIDTH, stride, 1),
+        norm_layer(STEM_WIDTH, **factory),
+        act_layer(inplace=True),
     )
 
 

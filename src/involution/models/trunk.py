@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from involution.models.stages import Stages, initialize
@@ -19,9 +19,13 @@ Layer = Callable[..., nn.Module]
 Mixer = Callable[[int, int, int], nn.Module]
 """(channels, stride, dilation) → module from [B, C, H, W] to [B, C, ⌈H/stride⌉, ⌈W/stride⌉]."""
 
+Stem = Callable[..., nn.Module]
+"""(in_chans, stride, norm_layer, act_layer, **factory) → module from the image to 64 channels, reduced by stride."""
+
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks per stage; Li et al. 2021, section 4.1, after He et al. 2016."""
 
+STEM_WIDTH = 64
 WIDTHS = (256, 512, 1024, 2048)
 MID_WIDTHS = (64, 128, 256, 512)
 
@@ -68,31 +72,34 @@ class Trunk(Stages):
     Args:
         depths: blocks per stage.
         mixer: makes the layer in the middle of every bottleneck.
-        stem: [B, in_chans, H, W] → [B, stem_channels, ...].
-        stem_channels: channels that the stem gives.
-        stem_stride: reduction of the stem and the max pooling behind it.
-        stem_pool: whether a 3x3 max pooling of stride 2 follows the stem.
+        stem: makes what stands in front of the first stage.
+        stem_stride: reduction in front of the first stage. 4 for ImageNet sizes; 2 drops the max pooling and 1 the
+            stride of the stem as well, for images of 64 and 32 pixels.
+        stem_pool: whether, with `stem_stride` 4, half of that is a 3x3 max pooling behind the stem.
         mid_widths: channels of the mixers in the four stages.
         output_stride: 32, 16 or 8 (times `stem_stride` / 4): later stages dilate their mixers instead of striding.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
-        norm_layer, act_layer: of stem and bottlenecks.
+        norm_layer, act_layer: of stem and bottlenecks, a layer or its name in timm; mixers keep their own.
         zero_init_last: start every bottleneck as the identity, its last norm having weight 0.
         kwargs: of `Stages`.
+
+    Raises:
+        ValueError: `stem_stride` or `output_stride` has none of the values above.
     """
 
     def __init__(
         self,
         depths: Sequence[int],
         mixer: Mixer,
-        stem: nn.Module,
-        stem_channels: int = 64,
+        stem: Stem,
         stem_stride: int = 4,
         stem_pool: bool = True,
         mid_widths: Sequence[int] = MID_WIDTHS,
         output_stride: int = 32,
         drop_path_rate: float = 0.0,
-        norm_layer: Layer = nn.BatchNorm2d,
-        act_layer: Layer = nn.ReLU,
+        in_chans: int = 3,
+        norm_layer: str | Layer = nn.BatchNorm2d,
+        act_layer: str | Layer = nn.ReLU,
         zero_init_last: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -100,11 +107,15 @@ class Trunk(Stages):
     ) -> None:
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride: expected 8, 16 or 32, got {output_stride}")
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stem_stride}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
+        stem_pool = stem_pool and stem_stride == 4
         stages: list[nn.Sequential] = []
         reductions = []
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
-        channels, net_stride, dilation = stem_channels, stem_stride, 1
+        channels, net_stride, dilation = STEM_WIDTH, stem_stride, 1
         for depth, mid, width in zip(depths, mid_widths, WIDTHS, strict=True):
             stride, first_dilation = (2 if stages else 1), dilation
             if net_stride * stride > output_stride * stem_stride // 4:
@@ -113,13 +124,14 @@ class Trunk(Stages):
             mixers = [mixer(mid, stride, first_dilation), *(mixer(mid, 1, dilation) for _ in range(depth - 1))]
             blocks: list[nn.Module] = []
             for layer in mixers:
-                shortcut = None if blocks else _projection(channels, width, stride, norm_layer, **factory)
-                layers: tuple[Any, ...] = (layer, shortcut, next(rates), norm_layer, act_layer)
+                shortcut = None if blocks else _projection(channels, width, stride, norm, **factory)
+                layers: tuple[Any, ...] = (layer, shortcut, next(rates), norm, act)
                 blocks.append(Bottleneck(channels, mid, width, *layers, **factory))
                 channels = width
             stages.append(nn.Sequential(*blocks))
             reductions.append(net_stride)
-        super().__init__(stem, stages, WIDTHS, reductions, stem_pool, **factory, **kwargs)
+        first = stem(in_chans, stem_stride // 2 if stem_pool else stem_stride, norm, act, **factory)
+        super().__init__(first, stages, WIDTHS, reductions, stem_pool, in_chans=in_chans, **factory, **kwargs)
         self.init_weights(zero_init_last)
 
     @torch.jit.ignore

@@ -1,0 +1,33 @@
+"""What kernel generators that look at their window share: its pixels, its border, a softmax over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Ints = Sequence[int]
+
+
+def neighbors(x: Tensor, window: Ints) -> Tensor:
+    """Return the pixels of every window that lies inside `x`: [B, C, H, W] → [B, C, Kh, Kw, H−Kh+1, W−Kw+1].
+
+    An instance of the operator's kernel gradient, one channel a group: where the gradient is one, it is the window.
+    """
+    channels, height, width = x.shape[1:]
+    ones = x.new_ones(()).expand(x.shape[0], channels, height - window[0] + 1, width - window[1] + 1)
+    return torch.ops.involution.involution2d_grad_kernel(ones, x, channels, window, [1, 1], [0, 0], [1, 1])
+
+
+def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:
+    """Return which taps of which output rows fall outside an axis of `size` pixels, [taps, out]; as are columns."""
+    starts = torch.arange(out, device=like.device) * stride - padding
+    seen = starts + torch.arange(taps, device=like.device)[:, None] * dilation
+    return (seen < 0) | (seen >= size)
+
+
+def softmax(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """Normalize over the taps of [B, G, Kh, Kw, Ho, Wo], in float32 at least; return it in `dtype`."""
+    weights = logits.flatten(2, 3).softmax(2, torch.promote_types(logits.dtype, torch.float32))
+    return weights.unflatten(2, logits.shape[2:4]).to(dtype)
