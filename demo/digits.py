@@ -1,0 +1,48 @@
+"""Train a small RedNet on handwritten digits, look at its kernels, and let it read one.
+
+`make demo` runs this; what it makes is under runs/demo.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from involution.cli import main
+from involution.data import Digits
+from involution.tasks import load_task
+from involution.visualize import draw_heat_maps, heat_maps
+
+CONFIG = Path(__file__).parents[1] / "configs/digits.yaml"
+RUNS = Path("runs/demo")
+LAYERS = ("net.stem.1", "net.layer1.0.conv2", "net.layer2.0.conv2")  # maps of 8, 8 and 4 pixels; deeper ones are dots
+
+
+def demo() -> int:
+    """Return the exit status."""
+    if status := main(["fit", "--config", str(CONFIG), "--trainer.default_root_dir", str(RUNS)]):
+        return status
+    checkpoint = max(RUNS.glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    folder = checkpoint.parents[1]
+
+    task = load_task(checkpoint).eval()
+    images, labels = next(iter(Digits(batch_size=360).test_dataloader()))
+    with torch.no_grad():
+        accuracy = (task(images).argmax(1) == labels).float().mean().item()
+
+    shown = images[[labels.tolist().index(digit) for digit in (0, 3, 5, 8)]]
+    maps = heat_maps(task, shown)
+    draw_heat_maps(shown, {name.removeprefix("net."): maps[name] for name in LAYERS}).savefig(folder / "kernels.png")
+    pixels = (images[0, 0] * 255).byte().numpy()
+    Image.fromarray(pixels).resize((128, 128), Image.Resampling.NEAREST).save(folder / "sample.png")
+
+    print(f"\nheld-out accuracy  {accuracy:.1%} of {len(labels)} digits")
+    print(f"checkpoint         {checkpoint}")
+    print(f"learned kernels    {folder / 'kernels.png'}")
+    print("prediction         ", end="", flush=True)
+    return main(["predict", str(folder / "sample.png"), "--ckpt_path", str(checkpoint)])
+
+
+if __name__ == "__main__":
+    sys.exit(demo())

@@ -1,0 +1,60 @@
+"""`involution profile NAME`: parameters and multiply-adds of a network, counted without computing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from involution.cli.errors import Parser
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Print the counts as a table, or as JSON."""
+    given = _parser().parse_args(arguments)
+    options = dict(_option(pair) for pair in given.set)
+
+    from involution.models.complexity import profile  # after the arguments are known to be right
+
+    counts = profile(given.name, tuple(given.input_size), **options)
+    print(json.dumps(counts) if given.json else _table(counts))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="involution profile", description=__doc__)
+    parser.add_argument("name", metavar="NAME", help="a network of timm's registry, for example rednet50")
+    parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("H", "W"), help="in pixels")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the network; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    return parser
+
+
+def _option(pair: str) -> tuple[str, Any]:
+    key, equals, value = pair.partition("=")
+    if not equals or not key.isidentifier():
+        raise ValueError(f"--set: expected KEY=VALUE, got {pair!r}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--set: expected a number, word, list or mapping for {key}, got {value!r}") from None
+
+
+def _table(counts: dict[str, Any]) -> str:
+    """Align names and values; long counts also in millions or thousands of millions."""
+    rows = []
+    for name, value in counts.items():
+        text = (
+            f"{value:,}" if isinstance(value, int) else " x ".join(map(str, value)) if name == "input_size" else value
+        )
+        rows.append(f"{name:18}{text:>18}{_short(value)}")
+    return "\n".join(rows)
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, int) or value < 10**6:
+        return ""
+    return f"  {value / 1e9:.2f} G" if value >= 10**9 else f"  {value / 1e6:.2f} M"

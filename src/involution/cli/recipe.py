@@ -1,0 +1,110 @@
+"""`involution fit | validate | test --config FILE`: Lightning's command line, with our tasks and data."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from involution.data import Labelled
+from involution.tasks import Task, read_checkpoint
+
+ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of the commands of Lightning's trainer."""
+    quiet()
+    quietly: dict[str, Any] = {"exit_on_error": False}
+    Recipe(
+        Task,
+        Labelled,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        trainer_defaults={"enable_model_summary": False},
+        parser_kwargs={**quietly, **{name: dict(quietly) for name in Recipe.subcommands()}},
+        args=[command, *arguments],
+    )
+
+
+def quiet() -> None:
+    """Keep off the screen what Lightning says of its own workings and of what recipes do on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
+    for remark in ("does not have many workers", "Checkpoint directory .* exists and is not empty"):
+        warnings.filterwarnings("ignore", message=f".*{remark}")
+
+
+class Recipe(LightningCLI):
+    """One configuration: trainer, task and data, the classes of the data being those of the task."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        skipped = LightningCLI.subcommands()
+        return {name: skipped[name] for name in ("fit", "validate", "test")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+        parser.link_arguments(
+            "data.preprocessing", "model.init_args.preprocessing", lambda p: dict(vars(p)), apply_on="instantiate"
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as it was given: the task compares itself with the checkpoint, and says so."""
+
+    def before_instantiate_classes(self) -> None:
+        path = self._get(self.config, "ckpt_path")
+        if path is not None and path not in ALIASES:
+            read_checkpoint(path)
+        if self.subcommand != "fit":
+            self.save_config_callback = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log to CSV and TensorBoard and show progress, where the configuration does not say otherwise."""
+        given = self._get(self.config_init, "trainer")
+        callbacks = list(given.callbacks or [])
+        path = self._get(self.config, "ckpt_path")
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint) and path is not None and path not in ALIASES:
+                callback.dirpath = callback.dirpath or str(Path(path).parent)  # a resumed run knows its best epoch
+        if given.logger is None:
+            fitting = self.subcommand == "fit" and not given.fast_dev_run
+            kwargs["logger"] = loggers(Path(given.default_root_dir or "runs")) if fitting else False
+        if given.enable_progress_bar is not False:
+            callbacks.append(Progress())
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def after_fit(self) -> None:
+        """Say where the checkpoints are."""
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path and self.trainer.is_global_zero:
+                score = (
+                    "" if callback.best_model_score is None else f"{callback.monitor} {callback.best_model_score:.4f}  "
+                )
+                print(f"{score}{callback.best_model_path}")
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's progress bar without the number of the run."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+
+
+def loggers(root: Path) -> list[CSVLogger | TensorBoardLogger]:
+    """Return the loggers of a new run, both writing to the same `root/version_N`."""
+    taken = [int(p.name.removeprefix("version_")) for p in root.glob("version_*") if p.name[8:].isdigit()]
+    name = f"version_{max(taken, default=-1) + 1}"
+    return [CSVLogger(root, name, version=""), TensorBoardLogger(root, name, version="")]

@@ -1,0 +1,112 @@
+"""Name what is in an image."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import timm
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+import involution.models  # noqa: F401  (registers the networks in timm)
+from involution.data import Batch, Query
+from involution.tasks.schedule import Schedule
+from involution.tasks.task import Task
+
+
+class Classification(Task):
+    """One class per image, learned with cross-entropy, judged by the share of correct and of nearly correct answers.
+
+    Args:
+        network: a name of timm's registry.
+        classes: names of the classes; their number is that of the outputs.
+        preprocessing: what images go through before they are judged; arguments of `involution.data.Preprocessing`.
+        label_smoothing: share of the target that is spread over all classes; Szegedy et al., "Rethinking the Inception
+            architecture", CVPR 2016, section 7.
+        optimizer: called with all parameters.
+        schedule: of the learning rate.
+        options: further arguments of the network, such as `stem_kernel_size`.
+        channels_last: lay images and weights out with neighbouring channels side by side.
+        compile: have `torch.compile` translate the network.
+
+    Raises:
+        ValueError: timm knows no such network, or the network no such option.
+    """
+
+    identity = ("network", "options", "classes")
+
+    def __init__(
+        self,
+        network: str,
+        classes: list[str],
+        preprocessing: dict[str, int],
+        label_smoothing: float,
+        optimizer: OptimizerCallable,
+        schedule: Schedule,
+        options: dict[str, Any] | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        model = create_network(network, len(classes), options or {})
+        super().__init__(model, optimizer, schedule, channels_last, compile)
+        self.save_hyperparameters()
+        self.classes = classes
+        self.preprocessing = preprocessing
+        self.label_smoothing = label_smoothing
+        accuracy: dict[str, Metric | MetricCollection] = {
+            f"top{k}": _accuracy(k, len(classes)) for k in (1, 5) if k < len(classes)
+        }
+        self.val_accuracy = MetricCollection(accuracy, prefix="val/")
+        self.test_accuracy = self.val_accuracy.clone(prefix="test/")
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = F.cross_entropy(self(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self._judge(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        self._judge(batch, "test", self.test_accuracy)
+
+    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+        """Return for each image its name and the most probable classes, best first."""
+        top = self(batch.images).softmax(1).topk(min(5, len(self.classes)))
+        return [
+            {
+                "image": name,
+                "classes": [
+                    {"name": self.classes[label], "probability": p} for p, label in zip(values, labels, strict=True)
+                ],
+            }
+            for name, values, labels in zip(batch.names, top.values.tolist(), top.indices.tolist(), strict=True)
+        ]
+
+    def _judge(self, batch: Batch, stage: str, accuracy: MetricCollection) -> None:
+        logits = self(batch.images)
+        loss = F.cross_entropy(logits, batch.labels)
+        accuracy.update(logits, batch.labels)
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.labels), sync_dist=True)
+        self.log_dict(accuracy, prog_bar=True, batch_size=len(batch.labels))
+
+
+def create_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
+    """Create a network of timm's registry, with errors that name the argument."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"network: expected a model of timm's registry such as 'rednet50', got {name!r}{hint}")
+    try:
+        return timm.create_model(name, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ValueError(f"options: expected arguments of {name}, got {options} ({error})") from None
+
+
+def _accuracy(k: int, classes: int) -> MulticlassAccuracy:
+    return MulticlassAccuracy(classes, top_k=k, average="micro")

@@ -1,0 +1,90 @@
+"""What all tasks share: the network takes normalized images, learns by the recipe, and knows its checkpoints."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from involution.tasks.schedule import Schedule
+
+
+class Task(LightningModule):
+    """Base of the tasks.
+
+    Args:
+        network: carries the mean and standard deviation of its images in `pretrained_cfg`, as all models of timm do.
+        optimizer: called with all parameters.
+        schedule: of the learning rate.
+        channels_last: lay images and weights out with neighbouring channels side by side, the layout that the
+            operator is fastest in.
+        compile: have `torch.compile` translate the network.
+    """
+
+    identity: tuple[str, ...] = ()
+    """Hyperparameters in which a checkpoint must agree with the task that loads it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, optimizer: OptimizerCallable, schedule: Schedule, channels_last: bool, compile: bool
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = network.to(memory_format=self.memory_format)
+        self.optimizer, self.schedule = optimizer, schedule
+        if compile:
+            self.net.compile()
+        for name in ("mean", "std"):
+            self.register_buffer(name, _statistic(network, name), persistent=False)  # [C, 1, 1]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Map [0, 1] to the range that the network was made for."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+
+    def forward(self, images: Tensor) -> Any:
+        """Apply the network to [B, C, H, W] in [0, 1]."""
+        return self.net(self.normalize(images))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._rates(optimizer), "interval": "step"}}
+
+    def _rates(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 1:
+            raise ValueError(f"max_epochs: expected at least 1, the schedule depends on it, got {epochs}")
+        _ = self.trainer.estimated_stepping_batches  # loads the data, so that their number is known
+        per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return LambdaLR(optimizer, lambda iteration: self.schedule.factor(iteration, per_epoch, epochs))
+
+    def on_train_epoch_start(self) -> None:
+        # With a seed, dropout depends on seed, process and epoch alone, so that a resumed run equals an unbroken one.
+        if "PL_GLOBAL_SEED" in os.environ:
+            torch.manual_seed(hash((int(os.environ["PL_GLOBAL_SEED"]), self.global_rank, self.current_epoch)))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_same(checkpoint.get("hyper_parameters", {}), "ckpt_path", "the configuration")
+
+    def check_same(self, theirs: Mapping[str, Any], argument: str, source: str) -> None:
+        """Raise `ValueError` about `argument` if hyperparameters that name another network differ from ours."""
+        for name in self.identity:
+            if name in theirs and theirs[name] != self.hparams[name]:
+                raise ValueError(
+                    f"{argument}: expected {name} {self.hparams[name]!r} as in {source}, got {theirs[name]!r}"
+                )
+
+
+def _statistic(network: nn.Module, name: str) -> Tensor:
+    """Return mean or std for the channels that the network takes; grey is the mean over RGB."""
+    values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
+    channels = int(getattr(network, "in_chans", 3))
+    return (values if channels == len(values) else values.mean().expand(channels)).reshape(-1, 1, 1).clone()
