@@ -9,6 +9,7 @@ from torch import nn
 from involution.layers.augmented import AugmentedConv2d
 from involution.models import stems
 from involution.models.registration import register
+from involution.models.stages import plan
 from involution.models.trunk import DEPTHS, MID_WIDTHS, Trunk
 
 
@@ -35,7 +36,7 @@ def aa_resnet(
             return nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False, **factory)
         return AugmentedConv2d(channels, stride, dilation, sizes[channels], pooled=channels == pooled, **factory)
 
-    return Trunk(DEPTHS[depth], mixer, stems.choose(stem), **factory, **kwargs)
+    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem), **factory, **kwargs)
 
 
 for _depth in (50, 101, 152):

@@ -17,6 +17,7 @@ from involution.layers.local_relation import LocalRelation2d
 from involution.layers.standalone import StandAlone2d
 from involution.models import stems
 from involution.models.registration import register
+from involution.models.stages import plan
 from involution.models.trunk import DEPTHS, STEM_WIDTH, Layer, Trunk
 
 STANDALONE_DEPTHS = (26, 38, 50)
@@ -42,7 +43,7 @@ def resnet(depth: int, stem: str = "conv", device: Any = None, dtype: Any = None
     def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
         return nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False, **factory)
 
-    return Trunk(DEPTHS[depth], mixer, stems.choose(stem), **factory, **kwargs)
+    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem), **factory, **kwargs)
 
 
 def rednet_depthwise(
@@ -59,7 +60,7 @@ def rednet_depthwise(
 
     own = partial(stems.mixed, partial(mixer, kernel_size=3))
     kwargs = {"mid_widths": DEPTHWISE_WIDTHS, **kwargs}
-    return Trunk(DEPTHS[depth], mixer, stems.choose(stem, depthwise=own), **factory, **kwargs)
+    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem, depthwise=own), **factory, **kwargs)
 
 
 def resnet_standalone(
@@ -83,7 +84,7 @@ def resnet_standalone(
         return nn.Sequential(BlockAttention2d(in_chans, STEM_WIDTH, **factory), norm_layer(STEM_WIDTH, **factory), pool)
 
     kwargs = {"stem_pool": stem != "standalone", **kwargs}
-    return Trunk(DEPTHS[depth], mixer, stems.choose(stem, standalone=own), **factory, **kwargs)
+    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem, standalone=own), **factory, **kwargs)
 
 
 def lrnet(
@@ -110,7 +111,7 @@ def lrnet(
         return LocalRelation2d(channels, 7, stride, dilation, similarity=similarity, **factory)
 
     stem_maker = stems.choose(stem, local_relation=partial(stems.strided, mixer))
-    widths = mid_widths or LOCAL_RELATION_WIDTHS[depth]
+    widths = mid_widths or plan(depth, LOCAL_RELATION_WIDTHS)
     return Trunk(LOCAL_RELATION_DEPTHS[depth], mixer, stem_maker, mid_widths=widths, **factory, **kwargs)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from involution.models import stems
 from involution.models.comparators import depthwise
 from involution.models.registration import register
-from involution.models.stages import Stages, initialize
+from involution.models.stages import Stages, initialize, plan
 from involution.models.trunk import DEPTHS, STEM_WIDTH
 
 EXPANSION = 4
@@ -67,13 +67,12 @@ class InvertedRedNet(Stages):
         dtype: torch.dtype | None = None,
         **kwargs: Any,
     ) -> None:
-        if depth not in DEPTHS:
-            raise ValueError(f"depth: expected one of {sorted(DEPTHS)}, got {depth}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        rates = iter(torch.linspace(0, drop_path_rate, sum(DEPTHS[depth]), device="cpu").tolist())
-        channels, width = STEM_WIDTH, base_width or BASE_WIDTHS[depth]
+        depths = plan(depth, DEPTHS)
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        channels, width = STEM_WIDTH, base_width or plan(depth, BASE_WIDTHS)
         stages: list[list[nn.Module]] = []
-        for blocks in DEPTHS[depth]:
+        for blocks in depths:
             layers: list[nn.Module] = []
             for index in range(blocks):
                 stride = 2 if stages and not index else 1

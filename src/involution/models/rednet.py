@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from involution.layers import Involution2d
 from involution.models import stems
 from involution.models.registration import preprocessing
+from involution.models.stages import plan
 from involution.models.trunk import DEPTHS, Trunk
 
 
@@ -46,8 +47,6 @@ class RedNet(Trunk):
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        if depth not in DEPTHS:
-            raise ValueError(f"depth: expected one of {sorted(DEPTHS)}, got {depth}")
         if group_channels != "C" and not isinstance(group_channels, int):
             raise ValueError(f'group_channels: expected an int or "C", got {group_channels!r}')
         if reduction_ratio not in ("W", None) and not isinstance(reduction_ratio, int):
@@ -63,7 +62,7 @@ class RedNet(Trunk):
             return Involution2d(channels, stem_kernel_size, stride, dilation, **factory)
 
         own = partial(stems.mixed, stem_mixer)
-        super().__init__(DEPTHS[depth], mixer, stems.choose(stem, involution=own), **factory, **kwargs)
+        super().__init__(plan(depth, DEPTHS), mixer, stems.choose(stem, involution=own), **factory, **kwargs)
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from involution.layers.san import SANPairwise2d, SANPatchwise2d
 from involution.models.registration import register
-from involution.models.stages import Stages
+from involution.models.stages import Stages, plan
 
 STEM_WIDTH = 64
 WIDTHS = (64, 256, 512, 1024, 2048)
@@ -67,20 +67,20 @@ class SAN(Stages):
         dtype: torch.dtype | None = None,
         **kwargs: Any,
     ) -> None:
-        if depth not in DEPTHS:
-            raise ValueError(f"depth: expected one of {sorted(DEPTHS)}, got {depth}")
         if attention not in ATTENTIONS:
             raise ValueError(f"attention: expected one of {sorted(ATTENTIONS)}, got {attention!r}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        rates = iter(torch.linspace(0, drop_path_rate, sum(DEPTHS[depth]), device="cpu").tolist())
+        depths = plan(depth, DEPTHS)
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
         channels = STEM_WIDTH
         stages: list[nn.Sequential] = []
-        for blocks, width in zip(DEPTHS[depth], WIDTHS, strict=True):
+        for blocks, width in zip(depths, WIDTHS, strict=True):
             layers: list[nn.Module] = [nn.MaxPool2d(2), nn.Conv2d(channels, width, 1, bias=False, **factory)]
             for _ in range(blocks):
                 layer = ATTENTIONS[attention](width, 7 if stages else 3, **factory)
                 layers.append(SANBlock(width, layer, next(rates), **factory))
-            stages.append(nn.Sequential(*layers, nn.BatchNorm2d(width, **factory), nn.ReLU(inplace=True)))
+            layers.append(nn.Sequential(nn.BatchNorm2d(width, **factory), nn.ReLU(inplace=True)))
+            stages.append(nn.Sequential(*layers))
             channels = width
         stem = nn.Sequential(
             nn.Conv2d(in_chans, STEM_WIDTH, 1, bias=False, **factory),

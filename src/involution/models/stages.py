@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import create_classifier
@@ -11,6 +11,8 @@ from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Plan = TypeVar("Plan")
 
 NAMES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -141,6 +143,17 @@ class Stages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
+
+
+def plan(depth: int, plans: Mapping[int, Plan]) -> Plan:
+    """Return what `plans` has for `depth`.
+
+    Raises:
+        ValueError: it has nothing.
+    """
+    if depth not in plans:
+        raise ValueError(f"depth: expected one of {sorted(plans)}, got {depth}")
+    return plans[depth]
 
 
 def initialize(module: nn.Module) -> None:
