@@ -55,6 +55,8 @@ struct PixelRow {
     if (!in_place) reader<T>(image.dtype)(image, b, h, 0, image.width, row);
     return place(b, h);
   }
+  // Distance to the next row in elements, or 0 if rows are copied.
+  int64_t ahead() const { return in_place ? image.stride_h : 0; }
   void write(int64_t b, int64_t h) const {
     if (!in_place) writer<T>(image.dtype)(image, b, h, row);
   }
@@ -141,7 +143,7 @@ struct TapRegister {
 // One output row from its kernels.
 template <class T>
 void gather_row(const T* const* rows, const InputRows<T>& in, const Row<T>& kernel, const TapRegister<T>& taps,
-                const Loops<T>& loops, int64_t width, const Row<T>& y) {
+                const Loops<T>& loops, int64_t width, const Row<T>& y, int64_t ahead) {
   constexpr int L = lanes<T>;
   Scratch<const T*> shifted(in.w.kh);
   for_tiles(loops.gather, width, true, [&](int tile, int64_t j) {
@@ -149,7 +151,7 @@ void gather_row(const T* const* rows, const InputRows<T>& in, const Row<T>& kern
       int64_t pixel;
       const T* at = taps.of(kernel, j, kTile[tile], k, pixel);
       for (int64_t u = 0; u < in.w.kh; ++u) shifted.data[u] = rows[u] + k * in.block() + j * in.w.stride_w * L;
-      loops.gather[tile](shifted.data, at, pixel, in.w, y.at(k, j), y.pixel);
+      loops.gather[tile](shifted.data, at, pixel, ahead, in.w, y.at(k, j), y.pixel);
     }
   });
 }
@@ -162,7 +164,8 @@ void forward(const Image& x, const Image& kernel, const Window& w, const Image& 
     const Loops<T> loops = taps.loops();
     const PixelRow<T> kernels(kernel, false), out(y, true);
     for (int64_t i = first; i < last; ++i) {
-      gather_row(in.see(b, i), in, kernels.read(b, i), taps, loops, y.width, out.place(b, i));
+      gather_row(in.see(b, i), in, kernels.read(b, i), taps, loops, y.width, out.place(b, i),
+                 taps.shared ? kernels.ahead() : 0);
       out.write(b, i);
     }
   });
@@ -227,7 +230,7 @@ struct GradientRows {
 
 template <class T>
 void scatter_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kernel, const TapRegister<T>& taps,
-                 const Loops<T>& loops, int64_t width, const Row<T>& grad) {
+                 const Loops<T>& loops, int64_t width, const Row<T>& grad, int64_t ahead) {
   constexpr int L = lanes<T>;
   Scratch<T*> shifted(out.w.kh);
   for_tiles(loops.scatter, width, false, [&](int tile, int64_t j) {
@@ -236,7 +239,7 @@ void scatter_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kerne
       const T* at = taps.of(kernel, j, kTile[tile], k, pixel);
       for (int64_t u = 0; u < out.w.kh; ++u)
         shifted.data[u] = rows[u] ? rows[u] + k * out.block() + j * out.w.stride_w * L : nullptr;
-      loops.scatter[tile](shifted.data, at, pixel, out.w, grad.at(k, j), grad.pixel);
+      loops.scatter[tile](shifted.data, at, pixel, ahead, out.w, grad.at(k, j), grad.pixel);
     }
   });
 }
@@ -249,7 +252,8 @@ void grad_x(const Image& grad, const Image& kernel, const Window& w, const Image
     const Loops<T> loops = taps.loops();
     const PixelRow<T> kernels(kernel, false), grads(grad, true);
     for (int64_t i = out.begin(); i < out.end(grad.height); ++i) {
-      scatter_row(out.open(i), out, kernels.read(b, i), taps, loops, grad.width, grads.read(b, i));
+      scatter_row(out.open(i), out, kernels.read(b, i), taps, loops, grad.width, grads.read(b, i),
+                  taps.shared ? kernels.ahead() : 0);
       out.close((i + 1) * w.stride_h - w.pad_h);
     }
     out.close(last);

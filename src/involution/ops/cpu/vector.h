@@ -55,23 +55,39 @@ struct LaneOf<double> {
   typedef int64_t type;
 };
 
-// Interleave the blocks of `Width` lanes of a and b: (a0 b0 a2 b2 ...) and (a1 b1 a3 b3 ...), counted in blocks.
-template <class T, int Width, int Odd>
-inline Vector<T> interleave(Vector<T> a, Vector<T> b) {
-  Vector<typename LaneOf<T>::type> index{};
-  for (int lane = 0; lane < lanes<T>; ++lane) {
-    const int block = lane / Width;
-    const int source = (block & ~1) + Odd;
-    index[lane] = source * Width + lane % Width + (block & 1 ? lanes<T> : 0);
-  }
+// Lanes of two registers, picked by From::lane(i): below `lanes` from a, else from b.
+template <class T, class From>
+inline Vector<T> pick(Vector<T> a, Vector<T> b) {
 #if defined(__clang__)
   Vector<T> out{};
-  for (int lane = 0; lane < lanes<T>; ++lane) out[lane] = index[lane] < lanes<T> ? a[index[lane]] : b[index[lane] - lanes<T>];
+  for (int i = 0; i < lanes<T>; ++i) out[i] = From::lane(i) < lanes<T> ? a[From::lane(i)] : b[From::lane(i) - lanes<T>];
   return out;
 #else
+  Vector<typename LaneOf<T>::type> index{};
+  for (int i = 0; i < lanes<T>; ++i) index[i] = From::lane(i);
   return __builtin_shuffle(a, b, index);
 #endif
 }
+
+// Blocks of `Width` lanes: a0 b0 a2 b2 ... or, if Odd, a1 b1 a3 b3 ...
+template <class T, int Width, int Odd>
+struct Interleaved {
+  static constexpr int lane(int i) {
+    const int block = i / Width;
+    return ((block & ~1) + Odd) * Width + i % Width + (block & 1 ? lanes<T> : 0);
+  }
+};
+
+// Blocks of `Width` lanes, in every `Group` of blocks: a0 a2 b0 b2 or, if Odd, a1 a3 b1 b3. With blocks of one lane or
+// of 16 bytes these are the cheap shuffles of x86.
+template <class T, int Width, int Group, int Odd>
+struct Halves {
+  static constexpr int lane(int i) {
+    const int block = i / Width % Group, half = Group / 2;
+    const int source = block % half * 2 + Odd;
+    return i / (Width * Group) * (Width * Group) + source * Width + i % Width + (block >= half ? lanes<T> : 0);
+  }
+};
 
 // Transpose a square of registers in place, exchanging blocks of 1, 2, 4, ... lanes.
 template <class T, int Width = 1>
@@ -80,26 +96,38 @@ inline void transpose(Vector<T>* rows) {
     unroll<lanes<T>>([&](auto i) {
       if constexpr ((i.value & Width) == 0) {
         const Vector<T> a = rows[i], b = rows[i + Width];
-        rows[i] = interleave<T, Width, 0>(a, b);
-        rows[i + Width] = interleave<T, Width, 1>(a, b);
+        rows[i] = pick<T, Interleaved<T, Width, 0>>(a, b);
+        rows[i + Width] = pick<T, Interleaved<T, Width, 1>>(a, b);
       }
     });
     transpose<T, Width * 2>(rows);
   }
 }
 
-// Lane i of the result is the sum of all lanes of rows[i], for `lanes` registers: a transposition that adds on its way.
-template <class T, int Width = 1>
+// Lane i of the result is the sum of all lanes of rows[i], for `lanes` registers: neighbours are added pair by pair,
+// first inside 16 bytes, then across them.
+template <class T, int Rows = lanes<T>>
 inline Vector<T> sum_lanes(Vector<T>* rows) {
-  if constexpr (Width < lanes<T>) {
-    unroll<lanes<T>>([&](auto i) {
-      if constexpr (i.value % (2 * Width) == 0) {
-        const Vector<T> a = rows[i], b = rows[i + Width];
-        rows[i] = interleave<T, Width, 0>(a, b) + interleave<T, Width, 1>(a, b);
-      }
-    });
-    return sum_lanes<T, Width * 2>(rows);
-  } else {
+  if constexpr (Rows == 1) {
     return rows[0];
+  } else {
+    constexpr int inside = 16 / sizeof(T), outside = lanes<T> / inside;
+    constexpr bool within = Rows > outside;
+    constexpr int width = within ? 1 : inside, group = within ? inside : outside;
+    unroll<Rows / 2>([&](auto i) {
+      const Vector<T> a = rows[2 * i], b = rows[2 * i + 1];
+      rows[i] = pick<T, Halves<T, width, group, 0>>(a, b) + pick<T, Halves<T, width, group, 1>>(a, b);
+    });
+    return sum_lanes<T, Rows / 2>(rows);
   }
+}
+
+// The sum of all lanes of one register.
+template <class T>
+inline T sum(const Vector<T>& v) {
+  T parts[lanes<T>];
+  store(parts, v);
+  for (int half = lanes<T> / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+  return parts[0];
 }

@@ -3,7 +3,19 @@
 //
 // `Shared` says that all lanes of the register belong to one group, so that a tap is one number, broadcast; otherwise
 // taps come expanded to one number a lane. KW and S are the window's width and stride if known when compiling (dilation
-// is then 1); KW = 0 reads all three from the window.
+// is then 1); KW = 0 reads all three from the window. `ahead` is the distance to the taps of the next row, which are
+// asked for while these are at work, because the processor does not foresee pieces so short; 0 where they are in cache.
+
+#define INVOLUTION_LOOP __attribute__((flatten, noinline))
+
+// Ask for the taps of some of the J pixels ahead, so that all have been asked for when the window's last row is done.
+template <class T, int J>
+inline void prefetch(const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w, int64_t u, int64_t& pixel) {
+  if (!ahead) return;
+  for (; pixel * w.kh < J * (u + 1); ++pixel)
+    for (int64_t t = 0; t < w.taps(); t += 64 / sizeof(T))
+      __builtin_prefetch(taps + ahead + pixel * taps_pixel + t, 0, 2);
+}
 
 template <class T, bool Shared>
 inline Vector<T> tap(const T* taps, int64_t index) {
@@ -13,13 +25,16 @@ inline Vector<T> tap(const T* taps, int64_t index) {
 
 // y[j] = sum over taps (u, v) of taps[j][u, v] * rows[u][j·s + v·d]
 template <class T, bool Shared, int KW, int S, int J>
-void gather(const T* const* rows, const T* taps, int64_t taps_pixel, const Window& w, T* y, int64_t y_pixel) {
+INVOLUTION_LOOP void gather(const T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w,
+                            T* y, int64_t y_pixel) {
   constexpr int L = lanes<T>;
   const int64_t unit = Shared ? 1 : L, kw = KW ? KW : w.kw;
   Vector<T> sum[J] = {};
+  int64_t asked = 0;
   for (int64_t u = 0; u < w.kh; ++u) {
     const T* row = rows[u];
     const T* at = taps + u * kw * unit;
+    prefetch<T, J>(taps, taps_pixel, ahead, w, u, asked);
     if constexpr (KW != 0) {
       unroll<(J - 1) * S + KW>([&](auto column) {
         const Vector<T> x = load(row + column * L);
@@ -42,11 +57,14 @@ void gather(const T* const* rows, const T* taps, int64_t taps_pixel, const Windo
 
 // rows[u][j·s + v·d] += taps[j][u, v] * grad[j], for the rows that are not null
 template <class T, bool Shared, int KW, int S, int J>
-void scatter(T* const* rows, const T* taps, int64_t taps_pixel, const Window& w, const T* grad, int64_t grad_pixel) {
+INVOLUTION_LOOP void scatter(T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w,
+                             const T* grad, int64_t grad_pixel) {
   constexpr int L = lanes<T>;
   const int64_t unit = Shared ? 1 : L, kw = KW ? KW : w.kw;
+  int64_t asked = 0;
   for (int64_t u = 0; u < w.kh; ++u) {
     T* row = rows[u];
+    prefetch<T, J>(taps, taps_pixel, ahead, w, u, asked);
     if (!row) continue;
     const T* at = taps + u * kw * unit;
     if constexpr (KW != 0) {
@@ -71,31 +89,36 @@ void scatter(T* const* rows, const T* taps, int64_t taps_pixel, const Window& w,
 // taps[t] = sum over the channels of one group of columns[t] * grad, for all taps of one pixel. The group fills `count`
 // registers, `x_block` and `grad_block` apart.
 template <class T>
-void correlate(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
+INVOLUTION_LOOP void correlate(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
                int64_t count, int64_t taps, T* out) {
   constexpr int L = lanes<T>;
-  for (int64_t first = 0; first < taps; first += L) {
-    const int64_t some = taps - first < L ? taps - first : L;
-    Vector<T> product[L] = {};
-    if (some == L) {
-      const Vector<T> g = load(grad);
-      unroll<L>([&](auto t) { product[t] = load(columns[first + t] + offset) * g; });
-    } else {
-      for (int64_t t = 0; t < some; ++t) product[t] = load(columns[first + t] + offset) * load(grad);
-    }
-    for (int64_t k = 1; k < count; ++k)
-      for (int64_t t = 0; t < some; ++t)
-        product[t] += load(columns[first + t] + offset + k * x_block) * load(grad + k * grad_block);
-    const Vector<T> sums = sum_lanes<T>(product);
-    if (some == L) store(out + first, sums);
+  const auto products = [&](int64_t t) {
+    Vector<T> product = load(columns[t] + offset) * load(grad);
+    for (int64_t k = 1; k < count; ++k) product += load(columns[t] + offset + k * x_block) * load(grad + k * grad_block);
+    return product;
+  };
+  int64_t t = 0;
+  for (; t + L <= taps; t += L) {
+    Vector<T> rows[L];
+    if (count == 1)
+      unroll<L>([&](auto i) { rows[i] = load(columns[t + i] + offset) * load(grad); });
     else
-      for (int64_t t = 0; t < some; ++t) out[first + t] = sums[t];
+      for (int i = 0; i < L; ++i) rows[i] = products(t + i);
+    store(out + t, sum_lanes<T>(rows));
+  }
+  if (taps - t > 2) {
+    Vector<T> rows[L] = {};
+    for (int64_t i = 0; t + i < taps; ++i) rows[i] = products(t + i);
+    const Vector<T> sums = sum_lanes<T>(rows);
+    for (int64_t i = 0; t + i < taps; ++i) out[t + i] = sums[i];
+  } else {
+    for (; t < taps; ++t) out[t] = sum<T>(products(t));
   }
 }
 
 // The same for groups that do not fill registers: lane by lane.
 template <class T>
-void correlate_lanes(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
+INVOLUTION_LOOP void correlate_lanes(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
                      int64_t channels, int64_t group_channels, int64_t taps, T* out) {
   constexpr int L = lanes<T>;
   for (int64_t i = 0; i < channels / group_channels * taps; ++i) out[i] = 0;
@@ -111,7 +134,7 @@ void correlate_lanes(const T* const* columns, int64_t offset, int64_t x_block, c
 
 // out[m][n] (+)= sum over k of a[m][k] * b[k][n] for M rows and N registers of columns.
 template <class T, int M, int N>
-void multiply(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_row, int64_t depth, bool add, T* out,
+INVOLUTION_LOOP void multiply(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_row, int64_t depth, bool add, T* out,
               int64_t out_row) {
   constexpr int L = lanes<T>;
   Vector<T> sum[M][N] = {};
