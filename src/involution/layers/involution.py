@@ -133,7 +133,20 @@ class Involution2d(_Involution):
     default_norm = nn.BatchNorm2d
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.ops.involution.involution2d(x, self.kernel(x), self.stride, self.padding, self.dilation)
+        # involution2d(x, self.kernel(x)) without the kernels in memory: K·K/16 times the feature map, 3.06 for K = 7.
+        # That form is the faster one at every size measured, in training too, so there is no choice to make.
+        span = self.conv2.conv
+        y = torch.ops.involution.involution2d_spanned(
+            x,
+            self.conv1(self.pool(x)),
+            span.weight.flatten(1),
+            span.bias,
+            self.groups,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
         return self.proj(y)
 
 
