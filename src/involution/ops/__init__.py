@@ -4,7 +4,8 @@ Letters used everywhere in this package:
 
     B batch    C channels    G groups of C/G channels    H W input size    Ho Wo output size    Kh Kw window
 
-Which file serves a call is PyTorch's dispatch: `reference.py` by default, `cpu/` for CPU tensors once compiled.
+Which file serves a call is PyTorch's dispatch: `reference.py` by default, `cpu/` for CPU tensors once compiled,
+`cuda/` for CUDA tensors where there is Triton.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from involution.ops import autograd, cpu  # noqa: F401  (importing registers the operators)
+from involution.ops import autograd, cpu, cuda  # noqa: F401  (importing registers the operators)
 from involution.ops.geometry import resolve
 from involution.ops.reference import widen
 

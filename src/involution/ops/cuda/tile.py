@@ -1,0 +1,129 @@
+"""Which pixels and channels a program works on.
+
+A program holds TQ quads, each four neighbouring pixels of one row, times TG groups, times TD channels of a group. A
+quad is what a thread needs to see a pixel of `x` once and use it for four windows.
+
+Its tensors lie in registers as [quad, group, channel] if the channels lie densest in memory (LAST) and as
+[channel, group, quad] if the pixels do, so that neighbouring threads read neighbouring addresses in both layouts.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+QUAD = tl.constexpr(4)
+
+
+@triton.jit
+def block(G, D: tl.constexpr, TG: tl.constexpr, TD: tl.constexpr):
+    """Return which tile of pixels this program has, its first group and its first channel of the group.
+
+    All blocks of channels of one tile run side by side: they share what depends on the pixel alone.
+    """
+    chunks: tl.constexpr = (D + TD - 1) // TD
+    blocks = (G + TG - 1) // TG * chunks
+    tile = tl.program_id(0) // blocks
+    rest = tl.program_id(0) % blocks
+    return tile, rest // chunks * TG, rest % chunks * TD
+
+
+@triton.jit
+def quads(tile, index, B, rows, columns, band, TQ: tl.constexpr, INDEX: tl.constexpr):
+    """Return image, row and first column of the quads `index` of a tile of TQ, and whether they exist.
+
+    Quads are counted down the rows of a band, then along it, band after band, image after image: a tile is about as
+    high as it is wide, so that its windows overlap.
+    """
+    wide = (columns + QUAD - 1) // QUAD
+    per_image = (rows + band - 1) // band * band * wide
+    first = tl.cast(tile, INDEX) * TQ
+    image = first // per_image
+    n = (first - image * per_image).to(tl.int32) + index
+    image += n // per_image
+    n = n % per_image
+    row = n // (band * wide) * band + n % band
+    column = n % (band * wide) // band * QUAD
+    return image, row.to(INDEX), column.to(INDEX), (image < B) & (row < rows)
+
+
+@triton.jit
+def at(image, row, column, strides):
+    """Return how far from the start a pixel lies in memory; strides of [B, ., H, W]."""
+    return image * strides[0] + row * strides[2] + column * strides[3]
+
+
+@triton.jit
+def by_quad(v, LAST: tl.constexpr):
+    """[quad] → what broadcasts over groups and channels."""
+    return v[:, None, None] if LAST else v[None, None, :]
+
+
+@triton.jit
+def by_group(v):
+    """[group] → what broadcasts over quads and channels."""
+    return v[None, :, None]
+
+
+@triton.jit
+def by_channel(v, LAST: tl.constexpr):
+    """[channel] → what broadcasts over quads and groups."""
+    return v[None, None, :] if LAST else v[:, None, None]
+
+
+@triton.jit
+def pair_quad(v, LAST: tl.constexpr):
+    """[quad] → what broadcasts over groups, in tensors without channels."""
+    return v[:, None] if LAST else v[None, :]
+
+
+@triton.jit
+def pair_group(v, LAST: tl.constexpr):
+    """[group] → what broadcasts over quads, in tensors without channels."""
+    return v[None, :] if LAST else v[:, None]
+
+
+@triton.jit
+def over_channels(k, LAST: tl.constexpr):
+    """[quad, group] or [group, quad] → what broadcasts over channels."""
+    return k[:, :, None] if LAST else k[None, :, :]
+
+
+@triton.jit
+def load_quads(address, step, column, columns, lanes, LAST: tl.constexpr):
+    """Load the four pixels of every quad; zeros for those that do not exist."""
+    if LAST:
+        held = by_quad(column, LAST)
+        first = tl.load(address, mask=lanes & (held < columns), other=0)
+        second = tl.load(address + step, mask=lanes & (held + 1 < columns), other=0)
+        third = tl.load(address + 2 * step, mask=lanes & (held + 2 < columns), other=0)
+        fourth = tl.load(address + 3 * step, mask=lanes & (held + 3 < columns), other=0)
+    else:
+        i = tl.arange(0, 4)[None, None, None, :]
+        held = lanes[:, :, :, None] & (by_quad(column, LAST)[:, :, :, None] + i < columns)
+        pairs = tl.load(address[:, :, :, None] + i * step, mask=held, other=0)
+        even, odd = tl.split(tl.reshape(pairs, (pairs.shape[0], pairs.shape[1], pairs.shape[2], 2, 2)))
+        first, third = tl.split(even)
+        second, fourth = tl.split(odd)
+    return first, second, third, fourth
+
+
+@triton.jit
+def store_quads(address, step, values, column, columns, lanes, LAST: tl.constexpr):
+    """Store the four pixels of every quad, those that exist."""
+    if LAST:
+        for i in tl.static_range(4):
+            tl.store(
+                address + i * step,
+                values[i].to(address.dtype.element_ty),
+                mask=lanes & (by_quad(column, LAST) + i < columns),
+            )
+    else:
+        four = tl.join(tl.join(values[0], values[2]), tl.join(values[1], values[3]))
+        four = tl.reshape(four, (four.shape[0], four.shape[1], four.shape[2], 4))
+        i = tl.arange(0, 4)[None, None, None, :]
+        tl.store(
+            address[:, :, :, None] + i * step,
+            four.to(address.dtype.element_ty),
+            mask=lanes[:, :, :, None] & (by_quad(column, LAST)[:, :, :, None] + i < columns),
+        )
