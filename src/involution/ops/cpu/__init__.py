@@ -1,11 +1,13 @@
 """The compiled operators for CPU tensors. Importing this package loads them, if they were built.
 
 `binding.cpp` is what PyTorch calls; `kernels.h` is compiled once per instruction set and chosen when first used. The
-environment variable INVOLUTION_CPU, "avx512", "avx2" or "baseline", asks for another set than the best.
+environment variable INVOLUTION_CPU, "avx512", "avx2" or "baseline", asks for another set than the best; "reference"
+loads nothing.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,6 +27,8 @@ class Status(TypedDict):
 
 def _load() -> str | None:
     """Load the library; return the reason if there is none to load."""
+    if os.environ.get("INVOLUTION_CPU") == "reference":
+        return "the environment variable INVOLUTION_CPU asks for the reference"
     if not LIBRARY.exists():
         return "the C++ extension was not built: install a C++ compiler and reinstall involution"
     try:

@@ -1,0 +1,55 @@
+"""Bad arguments are refused with their name, what was expected and what came."""
+
+import pytest
+import torch
+
+from involution import involution1d, involution2d, involution3d
+
+X, KERNEL = torch.zeros(2, 32, 5, 6), torch.zeros(2, 2, 3, 3, 5, 6)
+
+REFUSED = {
+    "groups": (
+        {"kernel": torch.zeros(2, 3, 3, 3, 5, 6)},
+        r"kernel: expected groups G that divide the 32 channels.*G = 3",
+    ),
+    "size": ({"kernel": torch.zeros(2, 2, 3, 3, 5, 5)}, r"kernel: expected Wo = 6 for W = 6.*got 5"),
+    "stride": ({"stride": 2}, r"kernel: expected Ho = 3 .*got 5"),
+    "batch": ({"kernel": torch.zeros(1, 2, 3, 3, 5, 6)}, r"kernel: expected the batch size of x, 2, got 1"),
+    "dtype": ({"kernel": KERNEL.double()}, r"kernel: expected the dtype of x, torch.float32, got torch.float64"),
+    "device": ({"kernel": KERNEL.to("meta")}, r"kernel: expected the device of x, cpu, got meta"),
+    "integers": ({"x": X.int(), "kernel": KERNEL.int()}, r"x: expected a floating-point tensor, got torch.int32"),
+    "rank of x": ({"x": X[0]}, r"x: expected \[B, C, H, W\], got shape \[32, 5, 6\]"),
+    "rank of kernel": ({"kernel": KERNEL[0]}, r"kernel: expected \[B, G, Kh, Kw, Ho, Wo\], got shape"),
+    "negative padding": ({"padding": -1}, r"padding: expected an int or a pair, each at least 0, got -1"),
+    "unknown padding": ({"padding": "valid"}, r'padding: expected "same", an int or 2 of them, got \'valid\''),
+    "zero stride": ({"stride": 0}, r"stride: expected an int or a pair, each at least 1, got 0"),
+    "three dilations": ({"dilation": (1, 1, 1)}, r"dilation: expected an int or a pair.*got \(1, 1, 1\)"),
+    "too small": ({"padding": 0, "dilation": 3}, r"kernel: expected a window that fits into the padded input"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        involution2d(**{"x": X, "kernel": KERNEL, **change})
+
+
+def test_refused_in_other_dimensions():
+    with pytest.raises(ValueError, match=r"x: expected \[B, C, W\]"):
+        involution1d(X, torch.zeros(2, 2, 3, 5))
+    with pytest.raises(ValueError, match=r"kernel: expected \[B, G, Kd, Kh, Kw, Do, Ho, Wo\]"):
+        involution3d(torch.zeros(1, 4, 3, 3, 3), KERNEL)
+
+
+def test_integers_and_pairs_say_the_same():
+    x, kernel = torch.randn(1, 4, 7, 7), torch.randn(1, 2, 3, 3, 3, 3)
+    expected = involution2d(x, kernel, (2, 2), (0, 0), (1, 1))
+    torch.testing.assert_close(involution2d(x, kernel, 2, 0, 1), expected)
+
+
+def test_padding_same_of_an_even_window_is_that_of_a_convolution():
+    x, weight = torch.randn(1, 2, 5, 6, dtype=torch.float64), torch.randn(2, 1, 4, 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="even kernel lengths"):
+        expected = torch.conv2d(x, weight, padding="same", groups=2)
+    y = involution2d(x, weight.view(1, 2, 4, 2, 1, 1).expand(-1, -1, -1, -1, 5, 6))
+    torch.testing.assert_close(y, expected)
