@@ -8,52 +8,18 @@ A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`, NAME bei
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import complexity_tables
+import local_attention_tables
 
 ROOT = Path(__file__).parents[1]
-PUBLISHED = ROOT / "results/published.toml"
-COUNTS = ROOT / "results/measured/complexity.json"
 MARKED = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 
-Row = dict[str, Any]
-
-
-def key(row: Row) -> str:
-    """Name the network of a row with its arguments, as in results/measured/complexity.json."""
-    return " ".join([row["model"], *(f"{name}={value}" for name, value in row.get("arguments", {}).items())])
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose first column is text and whose others are figures."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def classification() -> str:
-    """Return the RedNets: published and our counts, published accuracy."""
-    table, counts = _published("readme"), _counts()
-
-    def line(row: Row) -> list[str]:
-        ours = counts[key(row)]
-        return [
-            f"`{row['model']}`",
-            f"{ours['params'] / 1e6:.2f} ({row['params']:.2f})",
-            f"{ours['published_flops'] / 1e9:.2f} ({row['flops']:.2f})",
-            f"{ours['macs'] / 1e9:.2f}",
-            f"{row['top1']:.2f}",
-        ]
-
-    header = ["model", "params, M (published)", "FLOPs, G (published)", "multiply-adds, G", "published top-1, %"]
-    return markdown(header, map(line, table["rows"]))
-
-
-BLOCKS: dict[str, Callable[[], str]] = {"classification": classification}
+BLOCKS: dict[str, Callable[[], str]] = {**complexity_tables.BLOCKS, **local_attention_tables.BLOCKS}
 
 
 def fill(text: str) -> str:
@@ -86,14 +52,6 @@ def write() -> None:
     for page, text in stale().items():
         page.write_text(text)
         print(f"written: {page.relative_to(ROOT)}")
-
-
-def _published(name: str) -> Row:
-    return tomllib.loads(PUBLISHED.read_text())[name]
-
-
-def _counts() -> Row:
-    return json.loads(COUNTS.read_text())
 
 
 def main() -> int:
