@@ -15,7 +15,7 @@ OFFICIAL = [
     "conv2.conv.bias",
 ]
 
-# (C, K, stride, H, W), sum of y, y at three places, sums of the gradients of x, W0, W1 and b1: official module, float64.
+# (C, K, stride, H, W), sum of y, y at three places, sums of the gradients of x, W0, W1 and b1; of the official module.
 PUBLISHED = [
     (
         (32, 3, 1, 5, 6),
@@ -154,14 +154,16 @@ def test_training_keeps_no_kernels():
     assert max(kept) < kernels
 
 
-def test_compiles_exports_and_scripts():
+def test_compiles_and_exports():
     layer = Involution2d(32, 7, 2).eval()
     x, other = torch.randn(2, 32, 9, 8), torch.randn(2, 32, 12, 15)
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), layer(x))
     torch.testing.assert_close(compiled(other), layer(other))
     size = {2: torch.export.Dim("height", min=4, max=64), 3: torch.export.Dim("width", min=4, max=64)}
-    exported = torch.export.export(layer, (x,), dynamic_shapes=(size,)).module()
+    # Pooling in ceiling mode asks whether 2·((H − 1) // 2) < H, which is true and more than the exporter can prove.
+    options = {"dynamic_shapes": (size,), "prefer_deferred_runtime_asserts_over_guards": True}
+    exported = torch.export.export(layer, (x,), **options).module()
     torch.testing.assert_close(exported(other), layer(other))
 
 
