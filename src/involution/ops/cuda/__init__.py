@@ -15,7 +15,7 @@ import torch
 from involution.ops import schema  # noqa: F401  (defines the operators)
 
 FILES = {
-    "involution2d": "involution2d",
+    "involution2d": "y",
     "involution2d_grad_x": "grad_x",
     "involution2d_grad_kernel": "grad_kernel",
     "involution2d_spanned": "spanned",

@@ -67,7 +67,7 @@ def correlate(
     Args:
         sums: one per tap and pixel of the quad, as `unbind` orders them.
         grads: the gradients at the four pixels, `channel_parts` of each.
-        x, offsets, step, lanes, column, columns: as in `involution2d.slide`.
+        x, offsets, step, lanes, column, columns: as in `y.slide`.
         ALONE: whether these are all channels of the group.
     """
     for offset in tl.static_range(reach(KW, SW, DW)):
@@ -174,7 +174,12 @@ def scatter(
     band,
     PH,
     PW,
-    grad_kernel_strides,
+    skb,
+    skg,
+    sku,
+    skv,
+    skh,
+    skw,
     grad_strides,
     x_strides,
     KH: tl.constexpr,
@@ -206,8 +211,7 @@ def scatter(
     lanes = lanes & by_channel(d < D, LAST)
     grads = grads_of_quads(grad, offsets, grad_strides, column, Wo, lanes, VECTOR, ACC, LAST)
 
-    # Tap v of pixel i, as in `involution2d.aggregate`.
-    skb, skg, sku, skv, skh, skw = grad_kernel_strides
+    # Tap v of pixel i, as in `y.aggregate`.
     k = pair_quad(at(image, row, column, (skb, skg, skh, skw)), LAST) + pair_group(g * skg, LAST)
     i, v = tl.arange(0, 4)[None, None, :, None], tl.arange(0, KP)[None, None, None, :]
     k = k[:, :, None, None] + i * skw + v * skv
@@ -272,7 +276,7 @@ def involution2d_grad_kernel(
             columns,
             launch.band(rows),
             *padding,
-            grad_kernel.stride(),
+            *grad_kernel.stride(),
             grad.stride(),
             x.stride(),
             **launch.constants(window, stride, dilation, tile, x),

@@ -66,7 +66,12 @@ def gather(
     u0,
     grad_x_strides,
     grad_strides,
-    kernel_strides,
+    skb,
+    skg,
+    sku,
+    skv,
+    skh,
+    skw,
     PHASE: tl.constexpr,
     KH: tl.constexpr,
     KW: tl.constexpr,
@@ -99,7 +104,6 @@ def gather(
 
     first = column + left + nearest(PHASE, KW, SW, DW)
     offsets = by_quad(at(image, row, first, grad_strides), LAST) + channel * grad_strides[1]
-    skb, skg, sku, skv, skh, skw = kernel_strides
     k = pair_quad(at(image, row, first, (skb, skg, skh, skw)), LAST) + pair_group(g * skg, LAST)
     i = tl.arange(0, 4)
 
@@ -172,7 +176,7 @@ def involution2d_grad_x(
                 *place,
                 part.stride(),
                 grad.stride(),
-                kernel.stride(),
+                *kernel.stride(),
                 **constants,
                 **launch.constants(window, stride, dilation, tile, grad),
                 D=depth,

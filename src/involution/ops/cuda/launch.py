@@ -13,7 +13,8 @@ from torch import Tensor
 
 Ints = Sequence[int]
 
-SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "u0", "du", "tiles", "splits"]
+SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
+SIZES += ["skb", "skg", "sku", "skh"]
 """Arguments that vary with the shape of the input: no compilation of their own for 1 or for multiples of 16."""
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from involution.ops import spanned
 from involution.ops.cuda import launch
-from involution.ops.cuda.involution2d import slide
 from involution.ops.cuda.launch import SIZES, Ints
 from involution.ops.cuda.precision import product, product_mode
 from involution.ops.cuda.taps import unbind
 from involution.ops.cuda.tile import at, block, by_channel, by_group, by_quad, quads, store_quads
+from involution.ops.cuda.y import slide
 from involution.ops.schema import _empty_spanned
 
 
@@ -179,6 +179,7 @@ def involution2d_spanned(
     y = _empty_spanned(x, reduced)
     if y.numel() == 0:
         return y
+    bias = None if bias is None else bias.contiguous()
     batch, features, rows, columns = reduced.shape
     depth = x.shape[1] // groups
     tile = launch.tile(groups, depth, x.itemsize, x.stride(1) == 1)

@@ -34,6 +34,7 @@ def involution2d_spanned_backward(
         return tuple(g.zero_() for g in grads)
     grad_x, grad_reduced, grad_weight, grad_bias = grads
     with launch.on_device(x):
-        fill_grad_x(grad_x, grad, reduced, weight, bias, groups, *geometry)
+        contiguous = None if bias is None else bias.contiguous()
+        fill_grad_x(grad_x, grad, reduced, weight, contiguous, groups, *geometry)
         fill_grad_span(grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight, groups, *geometry)
     return grads

@@ -84,7 +84,12 @@ def aggregate(
     PW,
     y_strides,
     x_strides,
-    kernel_strides,
+    skb,
+    skg,
+    sku,
+    skv,
+    skh,
+    skw,
     KH: tl.constexpr,
     KW: tl.constexpr,
     SH: tl.constexpr,
@@ -109,7 +114,6 @@ def aggregate(
     channel = by_group(g * D) + by_channel(d, LAST)
 
     # Tap v of pixel i, [., ., 4, KP]: neighbours in memory whether taps or pixels lie densest there.
-    skb, skg, sku, skv, skh, skw = kernel_strides
     k = pair_quad(at(image, row, column, (skb, skg, skh, skw)), LAST) + pair_group(g * skg, LAST)
     i, v = tl.arange(0, 4)[None, None, :, None], tl.arange(0, KP)[None, None, None, :]
     k = k[:, :, None, None] + i * skw + v * skv
@@ -167,7 +171,7 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilatio
             *padding,
             y.stride(),
             x.stride(),
-            kernel.stride(),
+            *kernel.stride(),
             **launch.constants(window, stride, dilation, tile, x),
             D=depth,
             KP=launch.power(window[1]),
