@@ -66,10 +66,10 @@ def draw_heat_maps(images: Tensor, maps: Mapping[str, Tensor], groups: int = 4) 
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, image in enumerate(images.cpu()):
         grey = image.shape[0] == 1
-        axes[row, 0].imshow(image[0] if grey else image.movedim(0, 2), cmap="gray", vmin=0, vmax=1)
+        axes[row, 0].imshow((image[0] if grey else image.movedim(0, 2)).numpy(), cmap="gray", vmin=0, vmax=1)
         for axis, (name, g) in zip(axes[row, 1:], panels, strict=True):
             limit = maps[name][:, g].abs().max().item()
-            axis.imshow(maps[name][row, g].float().cpu(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axis.imshow(maps[name][row, g].float().cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes[0, 0].set_title("image", fontsize=7)
     for axis, (name, g) in zip(axes[0, 1:], panels, strict=True):
         axis.set_title(f"{name}\ngroup {g}", fontsize=7)

@@ -32,7 +32,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     images: Any
     if given.images:
         preprocessing = Preprocessing(**task.hparams["preprocessing"])
-        images = DataLoader(ImageFiles(given.images, preprocessing), given.batch_size)
+        images = DataLoader(ImageFiles(given.images, preprocessing), batch_size=given.batch_size)
     elif given.data is not None:
         images = parser.instantiate_classes(given).data.predict_dataloader()
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from involution.data import Labelled
 from involution.tasks import Task, read_checkpoint
@@ -23,16 +25,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of the commands of Lightning's trainer."""
     quiet()
     quietly: dict[str, Any] = {"exit_on_error": False}
-    Recipe(
-        Task,
-        Labelled,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        trainer_defaults={"enable_model_summary": False},
-        parser_kwargs={**quietly, **{name: dict(quietly) for name in Recipe.subcommands()}},
-        args=[command, *arguments],
-    )
+    try:
+        Recipe(
+            Task,
+            Labelled,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            trainer_defaults={"enable_model_summary": False},
+            parser_kwargs={**quietly, **{name: dict(quietly) for name in Recipe.subcommands()}},
+            args=[command, *arguments],
+        )
+    except MisconfigurationException as error:  # arguments of the trainer that do not fit together
+        raise ValueError(error) from error
 
 
 def quiet() -> None:
@@ -40,7 +45,11 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
-    for remark in ("does not have many workers", "Checkpoint directory .* exists and is not empty"):
+    for remark in (
+        "does not have many workers",
+        "is smaller than the logging interval",
+        "Checkpoint directory .* exists and is not empty",
+    ):
         warnings.filterwarnings("ignore", message=f".*{remark}")
 
 
@@ -53,6 +62,7 @@ class Recipe(LightningCLI):
         return {name: skipped[name] for name in ("fit", "validate", "test")}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments(
             "data.preprocessing", "model.init_args.preprocessing", lambda p: dict(vars(p)), apply_on="instantiate"
@@ -70,6 +80,7 @@ class Recipe(LightningCLI):
             read_checkpoint(path)
         if self.subcommand != "fit":
             self.save_config_callback = None
+            self.config[self.subcommand].verbose = not self._get(self.config, "json")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV and TensorBoard and show progress, where the configuration does not say otherwise."""
@@ -78,22 +89,40 @@ class Recipe(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and path is not None and path not in ALIASES:
-                callback.dirpath = callback.dirpath or str(Path(path).parent)  # a resumed run knows its best epoch
-        if given.logger is None:
-            fitting = self.subcommand == "fit" and not given.fast_dev_run
-            kwargs["logger"] = loggers(Path(given.default_root_dir or "runs")) if fitting else False
-        if given.enable_progress_bar is not False:
+                # The folder that the checkpoint comes from, so that a resumed run knows its best epoch.
+                callback.dirpath = callback.dirpath or str(Path(path).resolve().parent)
+        if self.subcommand != "fit":
+            kwargs["logger"] = False
+        elif given.logger is None and not given.fast_dev_run:
+            kwargs["logger"] = loggers(Path(given.default_root_dir or "runs").resolve())
+        if self._get(self.config, "json"):
+            kwargs["enable_progress_bar"] = False
+        elif given.enable_progress_bar is not False:
             callbacks.append(Progress())
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def after_fit(self) -> None:
-        """Say where the checkpoints are."""
+        """Say where the best checkpoint is."""
         for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path and self.trainer.is_global_zero:
-                score = (
-                    "" if callback.best_model_score is None else f"{callback.monitor} {callback.best_model_score:.4f}  "
-                )
-                print(f"{score}{callback.best_model_path}")
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+                path = Path(callback.best_model_path)
+                best = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+                score = callback.best_model_score.item()
+                if self._get(self.config, "json"):
+                    self._print(json.dumps({str(callback.monitor): score, "ckpt_path": best}))
+                else:
+                    self._print(f"{callback.monitor} {score:.4f}  {best}")
+
+    def after_validate(self) -> None:
+        """Print the figures, if they are wanted as JSON; Lightning prints its own table."""
+        if self._get(self.config, "json"):
+            self._print(json.dumps({name: value.item() for name, value in self.trainer.callback_metrics.items()}))
+
+    after_test = after_validate
+
+    def _print(self, text: str) -> None:
+        if self.trainer.is_global_zero:
+            print(text)
 
 
 class Progress(TQDMProgressBar):

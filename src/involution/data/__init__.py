@@ -6,7 +6,7 @@ from involution.data.digits import Digits
 from involution.data.files import ImageFiles
 from involution.data.folder import ImageFolder
 from involution.data.imagenet import ImageNet
-from involution.data.labelled import Labelled, Splits
+from involution.data.labelled import Labelled, Split, Splits
 from involution.data.synthetic import Synthetic
 from involution.data.transforms import Preprocessing
 
@@ -20,6 +20,7 @@ __all__ = [
     "Labelled",
     "Preprocessing",
     "Query",
+    "Split",
     "Splits",
     "Synthetic",
 ]

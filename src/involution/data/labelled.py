@@ -82,7 +82,9 @@ class Labelled(LightningDataModule):
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         order = EpochOrder(split.labels, replicas, rank)
         if trainer:
-            order.set_epoch(trainer.current_epoch)  # Lightning does so only after the first batches are on their way
+            # The epochs that are behind a resumed run. Lightning sets this too, but only when batches are on their way.
+            progress: Any = trainer.fit_loop.epoch_progress.current
+            order.set_epoch(progress.processed)
         # Batch norm cannot learn from a single image.
         drop_last = len(order) % self.batch_size == 1 and len(order) > 1
         return self._loader(Augmented(split, self.read, self.augmentation), sampler=order, drop_last=drop_last)
@@ -99,10 +101,11 @@ class Labelled(LightningDataModule):
     def _loader(self, images: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
         return DataLoader(
             images,
-            self.batch_size,
+            batch_size=self.batch_size,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # of its own: loading draws nothing from the numbers that dropout sees
             **kwargs,
         )
 

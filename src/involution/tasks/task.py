@@ -59,12 +59,17 @@ class Task(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._rates(optimizer), "interval": "step"}}
 
     def _rates(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
-        epochs = self.trainer.max_epochs
+        trainer, epochs = self.trainer, self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ValueError(f"max_epochs: expected at least 1, the schedule depends on it, got {epochs}")
-        _ = self.trainer.estimated_stepping_batches  # loads the data, so that their number is known
-        per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        return LambdaLR(optimizer, lambda iteration: self.schedule.factor(iteration, per_epoch, epochs))
+
+        def factor(iteration: int) -> float:
+            # At the start the number of batches is not yet known, and of no consequence. (Asking Lightning for it would
+            # have the workers load images before a resumed run knows its epoch.)
+            batches = trainer.num_training_batches if iteration else 1
+            return self.schedule.factor(iteration, math.ceil(batches / trainer.accumulate_grad_batches), epochs)
+
+        return LambdaLR(optimizer, factor)
 
     def on_train_epoch_start(self) -> None:
         # With a seed, dropout depends on seed, process and epoch alone, so that a resumed run equals an unbroken one.

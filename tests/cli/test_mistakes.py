@@ -1,0 +1,140 @@
+"""Every mistake of a user: exit status 2, one line that says what was expected and what came, and nothing else."""
+
+import pytest
+
+
+def complains(outcome, message):
+    import re
+
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    assert re.fullmatch(f"involution: error: .*{message}.*\n", outcome.err), outcome.err
+    assert "Traceback" not in outcome.err
+    return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "command: expected one of fit, validate, test, predict, info, profile, got none"),
+        (("train",), "command: expected one of .*, got 'train'"),
+        (("info", "--jsn"), "unrecognized arguments: --jsn"),
+        (("profile",), "the following arguments are required: NAME"),
+        (("profile", "rednet51"), "name: expected a network of timm's registry, got 'rednet51'.*rednet50"),
+        (("profile", "rednet50", "--input-size", "224"), "argument --input-size: expected 2 arguments"),
+        (("profile", "rednet50", "--input-size", "x", "8"), "argument --input-size: invalid int value: 'x'"),
+        (("profile", "rednet50", "--input-size", "0", "8"), r"input_size: expected .*, got \(0, 8\)"),
+        (("profile", "rednet50", "--set", "depth"), "--set: expected KEY=VALUE, got 'depth'"),
+        (("profile", "rednet50", "--set", "stem_stride=3"), "stem_stride: expected 1, 2 or 4, got 3"),
+        (("profile", "rednet50", "--set", "group_channels=20"), "group_channels: expected a divisor of .*, got 20"),
+        (("profile", "rednet50", "--set", "colour=red"), "expected arguments of .*got .*colour"),
+        (("fit", "--config", "gone.yaml"), "gone.yaml"),
+        (("fit",), "data"),
+        (("predict", "a.png"), "ckpt_path"),
+        (
+            ("predict", "a.png", "--ckpt_path", "gone.ckpt"),
+            "ckpt_path: expected a file, got gone.ckpt, which does not exist",
+        ),
+    ],
+    ids=str,
+)
+def test_arguments(run, arguments, message):
+    assert complains(run(*arguments), message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model__network": "rednet51"},
+            "network: expected a model of timm's registry .*, got 'rednet51'; did you mean",
+        ),
+        ({"model__options": "{colour: 1}"}, "options: expected arguments of test_resnet, got {'colour': 1}"),
+        ({"model__optimizer__lr": "fast"}, "lr.*fast"),
+        ({"model__colour": "red"}, "colour"),
+        ({"trainer__colour": "red"}, "colour"),
+        ({"data__root": "gone"}, "root: expected a folder, got gone, which is none"),
+        ({"data__batch_size": 0}, "batch_size: expected a positive number, got 0"),
+        ({"trainer__max_epochs": -1}, "max_epochs: expected at least 1, .* got -1"),
+        ({"trainer__devices": 0}, "devices"),
+        ({"ckpt_path": "gone.ckpt"}, "ckpt_path: expected a file, got gone.ckpt, which does not exist"),
+    ],
+    ids=str,
+)
+def test_settings(run, recipe, changes, message):
+    assert complains(run("fit", *recipe(**changes)), message)
+
+
+def test_an_unknown_key_in_a_configuration(run, recipe, tmp_path):
+    (tmp_path / "wrong.yaml").write_text("trainer: {max_epoch: 3}\n")
+    assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), "max_epoch")
+    (tmp_path / "wrong.yaml").write_text("a: [1\n")
+    assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), "parsing config.*line 2")
+
+
+def test_a_recipe_value_that_is_missing(run, recipe, configs, tmp_path):
+    text = (configs / "cifar10.yaml").read_text()
+    (tmp_path / "partial.yaml").write_text(text.replace("    label_smoothing: 0.1\n", ""))
+    assert complains(run("fit", *recipe(config=tmp_path / "partial.yaml")), "label_smoothing")
+
+
+def test_an_empty_class_folder(run, recipe, image_folder):
+    (image_folder / "train/cow").mkdir()
+    assert complains(run("fit", *recipe()), "root: expected an image in every class folder, got none in .*cow")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_decoded(run, recipe, image_folder, truncated, workers):
+    truncated.rename(image_folder / "train/cat/0.png")
+    for image in (image_folder / "train/cat").glob("[1-4].png"):
+        image.unlink()
+    message = "image: expected a file that can be decoded, got .*train/cat/0.png .*truncated"
+    assert complains(run("fit", *recipe(data__workers=workers, data__val_fraction=0.2)), message)
+
+
+def test_predict(run, checkpoint, truncated, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, message in {
+        truncated: "image: expected a file that can be decoded, got .*truncated.jpg",
+        "gone.png": "image: expected a file or a folder, got gone.png, which does not exist",
+        "empty": "image: expected a folder with images, got empty with none",
+    }.items():
+        outcome = run("predict", path, "--ckpt_path", checkpoint, "--json")
+        assert complains(outcome, message)
+        assert outcome.out == ""
+    assert complains(run("predict", "--ckpt_path", checkpoint), "images: expected files, folders, or a configuration")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__network": "test_convnext"}, "ckpt_path: expected network 'test_convnext' .*, got 'test_resnet'"),
+        ({"model__options": "{drop_rate: 0.1}"}, "ckpt_path: expected options {'drop_rate': 0.1} .*, got .*0.2"),
+    ],
+    ids=["network", "options"],
+)
+def test_a_checkpoint_of_another_model(run, recipe, checkpoint, command, changes, message):
+    assert complains(run(command, *recipe(**changes), "--ckpt_path", checkpoint), message)
+
+
+def test_a_checkpoint_of_other_classes(run, recipe, checkpoint, image_folder):
+    for split in ("train", "test"):
+        (image_folder / split / "dog").rename(image_folder / split / "wolf")
+    message = r"ckpt_path: expected classes \['cat', 'wolf'\] .*, got \['cat', 'dog'\]"
+    assert complains(run("test", *recipe(), "--ckpt_path", checkpoint), message)
+
+
+def test_predict_with_the_configuration_of_another_model(run, configs, checkpoint, image_folder):
+    arguments = ("predict", image_folder / "test", "--ckpt_path", checkpoint, "--config", configs / "digits.yaml")
+    assert complains(run(*arguments), "model: expected network 'test_resnet' as in the checkpoint, got 'rednet26'")
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
+def test_files_that_are_no_checkpoints(run, recipe, truncated, command, tmp_path):
+    import torch
+
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    arguments = [truncated] if command == "predict" else recipe()
+    for path, message in {truncated: "cannot be read as one", tmp_path / "other.pt": "another file"}.items():
+        assert complains(run(command, *arguments, "--ckpt_path", path), f"ckpt_path: expected a checkpoint.*{message}")

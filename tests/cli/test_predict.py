@@ -1,0 +1,56 @@
+import json
+import shutil
+
+import pytest
+
+from involution.data import Preprocessing
+from involution.data.files import read_image
+from involution.tasks import load_task, read_checkpoint
+
+
+def test_json_is_all_there_is_on_standard_output(run, checkpoint, image_folder):
+    outcome = run(
+        "predict", image_folder / "test", image_folder / "train/cat/7.png", "--ckpt_path", checkpoint, "--json"
+    )
+    assert outcome.status == 0
+    assert outcome.err == ""
+    predictions = json.loads(outcome.out)
+    files = [*(f"test/{name}/{i}.png" for name in ("cat", "dog") for i in range(2)), "train/cat/7.png"]
+    assert [p["image"] for p in predictions] == [str(image_folder / file) for file in files]
+    task = load_task(checkpoint).eval()
+    for prediction in predictions:
+        image = Preprocessing(32, 32, 3)(read_image(prediction["image"]))
+        expected = task(image[None]).softmax(1)[0]
+        got = {c["name"]: c["probability"] for c in prediction["classes"]}
+        assert got == pytest.approx({"cat": expected[0].item(), "dog": expected[1].item()}, abs=1e-5)
+        assert prediction["classes"][0]["probability"] >= 0.5
+
+
+def test_table(run, checkpoint, image_folder):
+    outcome = run("predict", image_folder / "test/dog/0.png", "--ckpt_path", checkpoint)
+    assert outcome.status == 0
+    assert outcome.out.startswith(str(image_folder / "test/dog/0.png"))
+    assert outcome.out.count("%") == 2
+    assert outcome.out.count("\n") == 1
+
+
+def test_a_configuration_names_the_images(run, checkpoint, recipe, image_folder):
+    settings = recipe()
+    kept = [
+        part
+        for i in range(0, len(settings), 2)
+        if not settings[i].startswith("--model")
+        for part in settings[i : i + 2]
+    ]
+    config = ["--model", json.dumps({"init_args": {"network": "test_resnet", "options": {"drop_rate": 0.2}}})]
+    outcome = run("predict", *kept, *config, "--ckpt_path", checkpoint, "--json")
+    assert outcome.status == 0
+    assert [p["image"] for p in json.loads(outcome.out)] == sorted(map(str, (image_folder / "test").rglob("*.png")))
+
+
+def test_the_checkpoint_is_enough(run, checkpoint, image_folder, tmp_path):
+    moved = shutil.copy(checkpoint, tmp_path / "elsewhere.ckpt")
+    assert read_checkpoint(moved)["hyper_parameters"]["classes"] == ["cat", "dog"]
+    image = (image_folder / "test/cat/0.png").rename(tmp_path / "one.png")
+    image_folder.rename(tmp_path / "gone")
+    assert run("predict", image, "--ckpt_path", moved).status == 0

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--set", "stem_kernel_size=7"), {"params": 15_541_526, "published_flops": 2_713_184_096}),
+        ((), {"params": 15_540_806, "published_flops": 2_688_096_096, "input_size": [224, 224]}),
+        (("--input-size", "64", "96"), {"params": 15_540_806, "input_size": [64, 96]}),
+        (("--set", "num_classes=10", "--set", "in_chans=1"), {"trainable_params": 15_540_806 - 990 * 2049 - 2 * 288}),
+    ],
+    ids=str,
+)
+def test_json(run, arguments, expected):
+    outcome = run("profile", "rednet50", "--json", *arguments)
+    assert outcome.status == 0
+    assert outcome.err == ""
+    counts = json.loads(outcome.out)
+    assert counts["name"] == "rednet50"
+    assert {name: counts[name] for name in expected} == expected
+    assert counts["macs"] > 0
+
+
+def test_table(run):
+    outcome = run("profile", "rednet50", "--set", "stem_kernel_size=7")
+    assert outcome.status == 0
+    assert "15,541,526  15.54 M\n" in outcome.out
+    assert "2,713,184,096  2.71 G\n" in outcome.out
+    assert "224 x 224\n" in outcome.out

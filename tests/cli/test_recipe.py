@@ -1,0 +1,108 @@
+import csv
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from involution.tasks import load_task, read_checkpoint
+
+RUN = "runs/cifar10/version_0"
+
+
+def weights(path):
+    return read_checkpoint(path)["state_dict"]
+
+
+def test_fit_leaves_checkpoints_logs_and_configuration(run, recipe, tmp_path):
+    outcome = run("fit", *recipe())
+    assert outcome.status == 0
+    assert outcome.err == ""
+    assert outcome.out.startswith("val/top1 ")
+    assert outcome.out.endswith(f"{RUN}/checkpoints/best.ckpt\n")
+    folder = tmp_path / RUN
+    assert {path.name for path in folder.iterdir()} >= {"checkpoints", "metrics.csv", "config.yaml", "hparams.yaml"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list(folder.glob("events.out.tfevents.*"))
+    [columns] = csv.reader((folder / "metrics.csv").read_text().splitlines()[:1])
+    assert {"epoch", "step", "train/loss", "val/loss", "val/top1", "lr-AdamW"} <= set(columns)
+    assert load_task(folder / "checkpoints/best.ckpt").classes == ["cat", "dog"]
+
+
+def test_the_next_run_has_its_own_folder(run, recipe, tmp_path):
+    for _ in range(2):
+        assert run("fit", *recipe(trainer__limit_train_batches=1)).status == 0
+    assert sorted(path.name for path in (tmp_path / "runs/cifar10").iterdir()) == ["version_0", "version_1"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_equals_an_unbroken_one(run, recipe, workers, tmp_path):
+    assert run("fit", *recipe(data__workers=workers, trainer__max_epochs=2)).status == 0
+    unbroken = read_checkpoint(tmp_path / RUN / "checkpoints/last.ckpt")
+    settings = {"data__workers": workers, "trainer__max_epochs": 2, "trainer__default_root_dir": "broken"}
+    assert run("fit", *recipe(**settings, trainer__max_steps=5)).status == 0  # one epoch
+    last = tmp_path / "broken/version_0/checkpoints/last.ckpt"
+    assert read_checkpoint(last)["epoch"] == 0
+    outcome = run("fit", *recipe(**settings), "--ckpt_path", last)
+    assert outcome.status == 0
+    assert outcome.err == ""
+    resumed = read_checkpoint(last)
+    assert resumed["epoch"] == unbroken["epoch"] == 1
+    for name, value in unbroken["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], value), name
+    assert resumed["lr_schedulers"] == unbroken["lr_schedulers"]
+    moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (resumed, unbroken)]
+    for index, state in moments[1].items():
+        assert torch.equal(moments[0][index]["exp_avg"], state["exp_avg"])
+
+
+def test_the_seed_decides(run, recipe, tmp_path):
+    for i, seed in enumerate((5, 5, 6)):
+        assert run("fit", *recipe(seed_everything=seed, trainer__default_root_dir=i)).status == 0
+    runs = [weights(tmp_path / f"{i}/version_0/checkpoints/last.ckpt") for i in range(3)]
+    same = [all(torch.equal(runs[0][name], other[name]) for name in runs[0]) for other in runs[1:]]
+    assert same == [True, False]
+
+
+def test_validate_and_test_measure_a_checkpoint(run, recipe, checkpoint, tmp_path):
+    for command in ("validate", "test"):
+        outcome = run(command, *recipe(), "--ckpt_path", checkpoint)
+        assert outcome.status == 0
+        assert outcome.err == ""
+        assert f"{command[:4].replace('vali', 'val')}/top1" in outcome.out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer__precision": "bf16-mixed"},
+        {"trainer__accumulate_grad_batches": 2},
+        {"trainer__fast_dev_run": "true"},
+        {"trainer__logger": "false", "trainer__callbacks": "null"},
+        {"trainer__callbacks+": EMAWeightAveraging.__name__},
+        {"model__channels_last": "false"},
+    ],
+    ids=str,
+)
+def test_what_lightning_offers_works(run, recipe, changes):
+    outcome = run("fit", *recipe(**changes))
+    assert outcome.status == 0
+    assert outcome.err == ""
+
+
+def test_json_is_all_there_is_on_standard_output(run, recipe):
+    fitted = json.loads(run("fit", *recipe(), "--json").out)
+    assert fitted["ckpt_path"] == f"{RUN}/checkpoints/best.ckpt"
+    outcome = run("validate", *recipe(), "--ckpt_path", fitted["ckpt_path"], "--json")
+    assert json.loads(outcome.out)["val/top1"] == pytest.approx(fitted["val/top1"])
+    outcome = run("test", *recipe(), "--ckpt_path", fitted["ckpt_path"], "--json")
+    assert set(json.loads(outcome.out)) == {"test/loss", "test/top1"}
+    assert outcome.err == ""
+
+
+def test_progress_is_shown_without_the_number_of_the_run(run, recipe):
+    outcome = run("fit", *recipe(trainer__enable_progress_bar="true"))
+    assert "Epoch 0: 100%" in outcome.out
+    assert "val/top1=" in outcome.out
+    assert "v_num" not in outcome.out

@@ -1,0 +1,103 @@
+import types
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torchvision import datasets
+
+from involution.data import CIFAR10, Digits, Synthetic
+
+
+def epoch(data, number=0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(number)
+    batches = list(loader)
+    return torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches])
+
+
+def test_digits_are_split_once_and_for_all():
+    splits = Digits(size=8, batch_size=32).splits
+    parts = splits.train, splits.val, splits.test
+    assert [len(part.labels) for part in parts] == [1149, 288, 360]
+    assert all(min(np.bincount(part.labels)) > 0.09 * len(part.labels) for part in parts)
+    shades = [image.double().sum() * 16 / 255 for part in parts for image in part.items]
+    assert sum(shades).item() == pytest.approx(load_digits().data.sum(), rel=1e-3)
+    assert splits.test.labels[:8] == Digits(size=8, batch_size=32).splits.test.labels[:8]
+
+
+def test_an_augmented_epoch_depends_on_seed_and_epoch_alone(monkeypatch):
+    images, labels = epoch(Synthetic(8, 5, batch_size=16))
+    again, same = epoch(Synthetic(8, 5, batch_size=16, workers=2))
+    assert torch.equal(images, again)
+    assert torch.equal(labels, same)
+    assert not torch.equal(images, epoch(Synthetic(8, 5, batch_size=16), 1)[0])
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    assert not torch.equal(images, epoch(Synthetic(8, 5, batch_size=16))[0])
+
+
+def test_augmentation_leaves_the_random_numbers_of_the_process_alone():
+    epoch(data := Synthetic(8, 5, batch_size=16))
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    dataset = data.train_dataloader().dataset
+    _ = dataset[0, 0]
+    assert torch.equal(torch.rand(3), expected)
+
+
+def trainer(epoch, world_size=1, rank=0):
+    """What a data module asks a trainer for."""
+    progress = types.SimpleNamespace(current=types.SimpleNamespace(processed=epoch))
+    fit_loop = types.SimpleNamespace(epoch_progress=progress)
+    return types.SimpleNamespace(world_size=world_size, global_rank=rank, fit_loop=fit_loop)
+
+
+def test_a_resumed_epoch_starts_with_its_own_order():
+    data = Synthetic(8, 5, batch_size=16)
+    expected = epoch(data, 3)[1]
+    data.trainer = trainer(epoch=3)
+    assert torch.equal(torch.cat([b.labels for b in data.train_dataloader()]), expected)
+
+
+def test_processes_share_an_epoch():
+    data, seen = Synthetic(8, 50, batch_size=16, images=40), []
+    for rank in range(2):
+        data.trainer = trainer(epoch=1, world_size=2, rank=rank)
+        seen += [index for _, index in data.train_dataloader().sampler]
+    assert sorted(seen) == list(range(40))
+
+
+@pytest.mark.parametrize(("images", "batches"), [(33, 2), (34, 3), (1, 1)])
+def test_no_batch_of_one_is_learned_from(images, batches):
+    assert len(list(Synthetic(8, 5, batch_size=16, images=images).train_dataloader())) == batches
+
+
+def test_cifar10_is_what_torchvision_downloads(monkeypatch):
+    class Stored:
+        def __init__(self, root, train=True, download=False):
+            assert root == "somewhere"
+            self.targets = [i % 10 for i in range(100 if train else 20)]
+            self.data = np.full((len(self.targets), 32, 32, 3), 7, np.uint8)
+
+    monkeypatch.setattr(datasets, "CIFAR10", Stored)
+    data = CIFAR10("somewhere", batch_size=10, workers=0)
+    data.prepare_data()
+    assert [len(s.labels) for s in (data.splits.train, data.splits.val, data.splits.test)] == [90, 10, 20]
+    images, labels = next(iter(data.test_dataloader()))
+    torch.testing.assert_close(images, torch.full((10, 3, 32, 32), 7 / 255))
+    assert labels.tolist() == list(range(10))
+    assert data.classes[9] == "truck"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Synthetic(8, 5, batch_size=0), "batch_size: expected a positive number, got 0"),
+        (lambda: Synthetic(8, 5, batch_size=1, workers=-1), "workers: expected a number of processes or null, got -1"),
+        (lambda: Digits(size=12, batch_size=1), "size: expected a multiple of 8, got 12"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,52 @@
+"""Every recipe, the real file, through one step of everything that it is for, on images of its own kind."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from involution.cli import main
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+ONE_STEP = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test", "predict")]
+SYNTHETIC = "--data=involution.data.Synthetic"
+
+# What stands in for the images of the recipe, where they do not come with a package.
+DATA = {
+    "cifar10": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
+    "digits": lambda images: ["--data.batch_size=2"],
+    "imagenet": lambda images: [SYNTHETIC, "--data.size=224", "--data.num_classes=1000", "--data.batch_size=2"],
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_one_step(config, image_folder, tmp_path, monkeypatch, capsys, one_thread):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    recipe = [f"--config={config}", *DATA[config.stem](image_folder), *ONE_STEP]
+    assert main(["fit", *recipe, "--trainer.max_epochs=1"]) == 0
+    checkpoints = tmp_path / "runs" / config.stem / "version_0/checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    for command in ("validate", "test"):
+        assert main([command, *recipe, f"--ckpt_path={checkpoints / 'best.ckpt'}"]) == 0
+    image = tmp_path / "photograph.jpg"
+    Image.effect_noise((300, 260), 50).save(image)
+    capsys.readouterr()
+    assert (
+        main(["predict", str(image), f"--config={config}", f"--ckpt_path={checkpoints / 'last.ckpt'}", "--json"]) == 0
+    )
+    [prediction] = json.loads(capsys.readouterr().out)
+    assert prediction["image"] == str(image)
+    probabilities = [c["probability"] for c in prediction["classes"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1.0001
+    assert torch.isfinite(torch.tensor(probabilities)).all()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_head_is_a_lab_note(config):
+    head = [line for line in config.read_text().splitlines() if line.startswith("#")]
+    assert f"#   involution fit --config configs/{config.name}" in "\n".join(head)
+    assert any(f"results/{kind}" in line for kind in ("measured/", "published.toml") for line in head)
