@@ -59,32 +59,64 @@ struct Row {
   T* at(int64_t b, int64_t w) const { return data + b * block + w * pixel; }
 };
 
+// Copy `count` elements, Most or fewer, in two pieces that overlap.
+template <int Most, class E>
+inline void copy_some(E* to, const E* from, int64_t count) {
+  if (count >= Most) {
+    __builtin_memcpy(to, from, Most * sizeof(E));
+    __builtin_memcpy(to + count - Most, from + count - Most, Most * sizeof(E));
+  } else if constexpr (Most > 1) {
+    copy_some<Most / 2>(to, from, count);
+  }
+}
+
 template <class T>
 inline int64_t blocks(int64_t channels) {
   return (channels + lanes<T> - 1) / lanes<T>;
 }
 
+// Read a square of one register's channels and as many pixels, or of two registers' channels and half the pixels, by
+// transposing it; pixels from `some` on are beyond the row.
+template <class T, int Parts, class E>
+inline void read_square(const E* from, int64_t stride_c, int64_t some, Row<T> row, int64_t k, int64_t p) {
+  constexpr int L = lanes<T>, pixels = L / Parts;
+  Vector<T> tile[L];
+  unroll<L>([&](auto i) {
+    tile[i] = load_widened<T>(from + i * stride_c);
+    if constexpr (Parts == 2) tile[i] = pick<T, LowHalves<T>>(tile[i], load_widened<T>(from + (L + i) * stride_c));
+  });
+  transpose<T>(tile);
+  unroll<L>([&](auto i) {
+    if (i % pixels < some) store(row.at(k + i / pixels, p + i % pixels), tile[i]);
+  });
+}
+
 // Read `count` pixels from the image into the row; channels up to the next full register are set to zero.
 template <class T, class E>
-void read_row(const Image& image, int64_t b, int64_t h, int64_t w, int64_t count, Row<T> row) {
+__attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h, int64_t w, int64_t count, Row<T> row) {
   constexpr int L = lanes<T>;
   const E* source = static_cast<const E*>(image.data) + b * image.stride_b + h * image.stride_h + w * image.stride_w;
+  const E* end = static_cast<const E*>(image.data) + (image.batch - 1) * image.stride_b +
+                 (image.channels - 1) * image.stride_c + (image.height - 1) * image.stride_h +
+                 (image.width - 1) * image.stride_w + 1;
   const int64_t sc = image.stride_c, sw = image.stride_w, full = image.channels / L, rest = image.channels % L;
   if (sc == 1) {
     for (int64_t p = 0; p < count; ++p)
       for (int64_t k = 0; k < full; ++k) store(row.at(k, p), load_widened<T>(source + p * sw + k * L));
   } else {
-    for (int64_t k = 0; k < full; ++k) {
+    for (int64_t k = 0; k < full;) {
       const E* from = source + k * L * sc;
+      // A register may reach beyond the row, though not beyond the image.
+      const auto inside = [&](int64_t p, int parts) { return from + (L * parts - 1) * sc + p + L <= end; };
+      const bool pair = sw == 1 && count <= L / 2 && k + 2 <= full && inside(0, 2);
       int64_t p = 0;
-      for (; sw == 1 && p + L <= count; p += L) {
-        Vector<T> tile[L];
-        unroll<L>([&](auto i) { tile[i] = load_widened<T>(from + i * sc + p); });
-        transpose<T>(tile);
-        unroll<L>([&](auto i) { store(row.at(k, p + i), tile[i]); });
-      }
+      if (pair)
+        for (; p < count; p += L / 2) read_square<T, 2>(from + p, sc, count - p, row, k, p);
+      else
+        for (; sw == 1 && p < count && inside(p, 1); p += L) read_square<T, 1>(from + p, sc, count - p, row, k, p);
       for (; p < count; ++p)
         for (int lane = 0; lane < L; ++lane) row.at(k, p)[lane] = widened<T>(from[lane * sc + p * sw]);
+      k += pair ? 2 : 1;
     }
   }
   if (rest)
@@ -97,7 +129,7 @@ void read_row(const Image& image, int64_t b, int64_t h, int64_t w, int64_t count
 
 // The way back.
 template <class T, class E>
-void write_row(const Image& image, int64_t b, int64_t h, Row<T> row) {
+__attribute__((flatten)) void write_row(const Image& image, int64_t b, int64_t h, Row<T> row) {
   constexpr int L = lanes<T>;
   E* target = static_cast<E*>(image.data) + b * image.stride_b + h * image.stride_h;
   const int64_t sc = image.stride_c, sw = image.stride_w, full = image.channels / L, rest = image.channels % L;
@@ -109,11 +141,21 @@ void write_row(const Image& image, int64_t b, int64_t h, Row<T> row) {
     for (int64_t k = 0; k < full; ++k) {
       E* to = target + k * L * sc;
       int64_t p = 0;
-      for (; sw == 1 && p + L <= count; p += L) {
-        Vector<T> tile[L];
-        unroll<L>([&](auto i) { tile[i] = load(row.at(k, p + i)); });
+      for (; sw == 1 && p < count; p += L) {
+        Vector<T> tile[L] = {};
+        unroll<L>([&](auto i) {
+          if (p + i < count) tile[i] = load(row.at(k, p + i));
+        });
         transpose<T>(tile);
-        unroll<L>([&](auto i) { store_narrowed<T>(to + i * sc + p, tile[i]); });
+        if (p + L <= count) {
+          unroll<L>([&](auto i) { store_narrowed<T>(to + i * sc + p, tile[i]); });
+        } else {
+          for (int i = 0; i < L; ++i) {
+            E some[L];
+            store_narrowed<T>(some, tile[i]);
+            copy_some<L / 2>(to + i * sc + p, some, count - p);
+          }
+        }
       }
       for (; p < count; ++p)
         for (int lane = 0; lane < L; ++lane) to[lane * sc + p * sw] = narrowed<E>(row.at(k, p)[lane]);

@@ -89,6 +89,12 @@ struct Halves {
   }
 };
 
+// The first halves of a and b.
+template <class T>
+struct LowHalves {
+  static constexpr int lane(int i) { return i < lanes<T> / 2 ? i : i + lanes<T> / 2; }
+};
+
 // Transpose a square of registers in place, exchanging blocks of 1, 2, 4, ... lanes.
 template <class T, int Width = 1>
 inline void transpose(Vector<T>* rows) {
