@@ -21,7 +21,7 @@ def aa_resnet(
     The first of these three attends on a map of half its size.
 
     Args:
-        depth: 50, 101 or 152.
+        depth: of RedNet's plan; the paper has 50, 101 and 152.
         stem: "conv" or "deep".
         img_size: of the images in training, in pixels, for which the tables of relative positions are made.
         device, dtype: of the weights.

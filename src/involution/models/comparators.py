@@ -69,8 +69,8 @@ def resnet_standalone(
     """ResNet with self-attention for its 3x3 convolutions (Ramachandran et al., NeurIPS 2019).
 
     Args:
-        depth: 26, 38 or 50.
-        stem: "standalone" for attention in blocks of 4x4 pixels, as in Table 1; "conv" for the paper's better networks.
+        depth: of RedNet's plan; the paper has 26, 38 and 50.
+        stem: "standalone", attention in blocks of 4x4 pixels, as in Table 1; "conv", with which the paper is better.
         device, dtype: of the weights.
         kwargs: of `Trunk`.
     """
@@ -79,12 +79,8 @@ def resnet_standalone(
     def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
         return StandAlone2d(channels, 7, stride, dilation, **factory)
 
-    def own(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
-        pool = nn.MaxPool2d(stride, ceil_mode=True)
-        return nn.Sequential(BlockAttention2d(in_chans, STEM_WIDTH, **factory), norm_layer(STEM_WIDTH, **factory), pool)
-
     kwargs = {"stem_pool": stem != "standalone", **kwargs}
-    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem, standalone=own), **factory, **kwargs)
+    return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem, standalone=_in_blocks), **factory, **kwargs)
 
 
 def lrnet(
@@ -113,6 +109,12 @@ def lrnet(
     stem_maker = stems.choose(stem, local_relation=partial(stems.strided, mixer))
     widths = mid_widths or plan(depth, LOCAL_RELATION_WIDTHS)
     return Trunk(LOCAL_RELATION_DEPTHS[depth], mixer, stem_maker, mid_widths=widths, **factory, **kwargs)
+
+
+def _in_blocks(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+    """Return the stem of stand-alone attention, which pools all of its stride at its end and has no activation."""
+    attention = BlockAttention2d(in_chans, STEM_WIDTH, **factory)
+    return nn.Sequential(attention, norm_layer(STEM_WIDTH, **factory), nn.MaxPool2d(stride, ceil_mode=True))
 
 
 def depthwise(channels: int, kernel_size: int, stride: int, dilation: int, **factory: Any) -> nn.Conv2d:
