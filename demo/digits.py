@@ -1,6 +1,6 @@
 """Train a small RedNet on handwritten digits, look at its kernels, and let it read one.
 
-`make demo` runs this; what it makes is under runs/demo.
+`make demo` runs this; what it makes is under runs/demo. Arguments are those of `involution fit`.
 """
 
 import sys
@@ -16,33 +16,33 @@ from involution.visualize import draw_heat_maps, heat_maps
 
 CONFIG = Path(__file__).parents[1] / "configs/digits.yaml"
 RUNS = Path("runs/demo")
-LAYERS = ("net.stem.1", "net.layer1.0.conv2", "net.layer2.0.conv2")  # maps of 8, 8 and 4 pixels; deeper ones are dots
+LAYERS = ("stem.1", "layer1.0.conv2", "layer2.0.conv2")  # maps of 16, 16 and 8 pixels; deeper ones are dots
 
 
-def demo() -> int:
+def demo(*settings: str) -> int:
     """Return the exit status."""
-    if status := main(["fit", "--config", str(CONFIG), "--trainer.default_root_dir", str(RUNS)]):
+    if status := main(["fit", "--config", str(CONFIG), "--trainer.default_root_dir", str(RUNS), *settings]):
         return status
     checkpoint = max(RUNS.glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
     folder = checkpoint.parents[1]
 
     task = load_task(checkpoint).eval()
-    images, labels = next(iter(Digits(batch_size=360).test_dataloader()))
+    images, labels = next(iter(Digits(task.hparams["preprocessing"]["crop"], batch_size=360).test_dataloader()))
     with torch.no_grad():
         accuracy = (task(images).argmax(1) == labels).float().mean().item()
 
     shown = images[[labels.tolist().index(digit) for digit in (0, 3, 5, 8)]]
     maps = heat_maps(task, shown)
-    draw_heat_maps(shown, {name.removeprefix("net."): maps[name] for name in LAYERS}).savefig(folder / "kernels.png")
+    draw_heat_maps(shown, {name: maps[f"net.{name}"] for name in LAYERS}).savefig(folder / "kernels.png")
     pixels = (images[0, 0] * 255).byte().numpy()
     Image.fromarray(pixels).resize((128, 128), Image.Resampling.NEAREST).save(folder / "sample.png")
 
     print(f"\nheld-out accuracy  {accuracy:.1%} of {len(labels)} digits")
     print(f"checkpoint         {checkpoint}")
     print(f"learned kernels    {folder / 'kernels.png'}")
-    print("prediction         ", end="", flush=True)
+    print(f"a sample           {folder / 'sample.png'}, a {labels[0]}, read as")
     return main(["predict", str(folder / "sample.png"), "--ckpt_path", str(checkpoint)])
 
 
 if __name__ == "__main__":
-    sys.exit(demo())
+    sys.exit(demo(*sys.argv[1:]))

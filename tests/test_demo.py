@@ -1,0 +1,27 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[1] / "demo/digits.py"
+
+
+@pytest.fixture
+def demo():
+    spec = importlib.util.spec_from_file_location("demo_digits", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.demo
+
+
+def test_everything_is_made(demo, tmp_path, monkeypatch, capsys, one_thread):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    assert demo("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.size=8") == 0
+    folder = tmp_path / "runs/demo/version_0"
+    made = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert made >= {"kernels.png", "sample.png", "checkpoints/best.ckpt", "metrics.csv"}
+    out = capsys.readouterr().out
+    assert "Epoch 0: 100%" in out
+    assert "held-out accuracy" in out
+    assert "runs/demo/version_0/sample.png" in out.splitlines()[-1]
