@@ -135,7 +135,7 @@ class Involution2d(_Involution):
     def forward(self, x: Tensor) -> Tensor:
         # involution2d(x, self.kernel(x)) without the kernels in memory: K·K/16 times the feature map, 3.06 for K = 7.
         # That form is the faster one at every size measured, in training too, so there is no choice to make.
-        span = self.conv2.conv
+        span: Any = self.conv2.conv
         y = torch.ops.involution.involution2d_spanned(
             x,
             self.conv1(self.pool(x)),

@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
         y = self.act1(self.bn1(self.conv1(x)))
         y = self.act2(self.bn2(self.conv2(y)))
         y = self.drop_path(self.bn3(self.conv3(y)))
-        y += self.downsample(x)  # in place: a feature map of four times the channels less to allocate
+        y = y.add_(self.downsample(x))  # in place: a map of four times the channels less to allocate
         return self.act3(y)
 
 

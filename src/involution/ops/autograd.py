@@ -63,7 +63,7 @@ def _save_spanned(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.numbers = inputs[-5:]  # groups, window, stride, padding, dilation
 
 
-def _inputs(ctx: Any) -> list[Tensor | None]:
+def _inputs(ctx: Any) -> list[Any]:
     """Return the tensors among the inputs, None for a bias that was not given."""
     saved = iter(ctx.saved_tensors)
     return [next(saved) if present else None for present in ctx.present[:-5]]

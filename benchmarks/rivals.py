@@ -1,0 +1,49 @@
+"""What the operator is measured against: the forms that one writes without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from involution import Involution2d
+
+
+def unfolded(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Aggregate as the official reference path does: K·K copies of the input, times the kernels, summed."""
+    batch, groups, kh, kw, height, width = kernel.shape
+    windows = F.unfold(x, (kh, kw), padding=(kh // 2, kw // 2), stride=stride)
+    windows = windows.view(batch, groups, -1, kh * kw, height, width)  # [B, G, C/G, K·K, Ho, Wo]
+    return (windows * kernel.flatten(2, 3).unsqueeze(2)).sum(3).flatten(1, 2)
+
+
+def shifted(x: Tensor, kernel: Tensor) -> Tensor:
+    """Aggregate by shifting the image once per tap, the form that Inductor fuses best."""
+    groups, kh, kw, height, width = kernel.shape[1:]
+    padded = F.pad(x, (kw // 2, kw // 2, kh // 2, kh // 2)).unflatten(1, (groups, -1))
+    y = torch.zeros_like(padded[..., :height, :width])
+    for u in range(kh):
+        for v in range(kw):
+            y = y + kernel[:, :, None, u, v] * padded[..., u : u + height, v : v + width]
+    return y.flatten(1, 2)
+
+
+def unfolded_network(model: nn.Module) -> nn.Module:
+    """Change every involution of `model` to the unfold form."""
+    for module in model.modules():
+        if isinstance(module, Involution2d):
+            module.forward = _forward(module)  # type: ignore[method-assign]
+    return model
+
+
+def _forward(layer: Involution2d) -> Callable[[Tensor], Tensor]:
+    return lambda x: unfolded(x, layer.kernel(x), layer.stride[0])
+
+
+def compiled(work: Any, **options: bool) -> Any:
+    """Compile afresh for the shapes that come first, with options of Inductor."""
+    torch._dynamo.reset()
+    return torch.compile(work, dynamic=False, options={**options} or None)

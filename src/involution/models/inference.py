@@ -1,0 +1,69 @@
+"""Prepare a trained network for inference."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from involution.layers import Involution2d
+
+
+@torch.no_grad()
+def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float = 1e-3) -> nn.Module:
+    """Return a copy of `model` that infers faster and says the same.
+
+    Every batch norm that follows a convolution is folded into its weights, γ/√(σ² + ε)·W, and the weights are laid out
+    channels last, the layout that the operators are made for. Give the result channels-last images; compile it for
+    more: `torch.compile(prepare(model), options={"freezing": True})`.
+
+    Args:
+        model: any network that `torch.fx` can trace, ours and most of timm's.
+        example: images to compare the two networks on; random ones of 64x64 pixels by default.
+        tolerance: largest difference allowed, relative to the largest output.
+
+    Raises:
+        ValueError: the outputs differ by more than `tolerance`.
+    """
+    model = model.eval()
+    parameter = next(model.parameters())
+    if example is None:
+        example = torch.rand(1, getattr(model, "in_chans", 3), 64, 64, device=parameter.device, dtype=parameter.dtype)
+    prepared = fold_batch_norms(model).to(memory_format=torch.channels_last)
+    expected, got = model(example), prepared(example.contiguous(memory_format=torch.channels_last))
+    difference = (got - expected).abs().max().item() / max(expected.abs().max().item(), 1e-12)
+    if not difference <= tolerance:
+        raise ValueError(f"model: expected a prepared network within {tolerance} of the original, got {difference:.2e}")
+    return prepared
+
+
+def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
+    """Return a traced copy of `model` whose convolutions carry the batch norms that follow them."""
+    graph = _Tracer().trace(copied := copy.deepcopy(model))
+    traced = fx.GraphModule(copied, graph)
+    modules = dict(traced.named_modules())
+    for node in list(graph.nodes):
+        source = node.args[0] if node.op == "call_module" else None
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        conv, norm = modules[str(source.target)], modules[str(node.target)]
+        if type(conv) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+            parent, _, name = str(source.target).rpartition(".")
+            folded = fuse_conv_bn_eval(conv, norm)
+            act = getattr(norm, "act", None)  # timm has norms with an activation inside
+            setattr(traced.get_submodule(parent), name, nn.Sequential(folded, act) if act else folded)
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+class _Tracer(fx.Tracer):
+    """Look into everything but the norms and those of our layers whose code depends on sizes."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        ours = type(module).__module__.startswith("involution.layers") and not isinstance(module, Involution2d)
+        return super().is_leaf_module(module, name) or isinstance(module, nn.BatchNorm2d) or ours
