@@ -29,6 +29,15 @@ def test_values():
     print(python("-m", "pytest", "-q", "--durations=5", "-p", "no:cacheprovider", tests, **here))
 
 
+def test_benchmark_runs_dry(tmp_path):
+    program, out = Path(__file__).parents[2] / "benchmarks" / "speed.py", tmp_path / "speed.json"
+    python(str(program), "--device", "cuda", "--dry-run", "--out", str(out))
+    record = json.loads(out.read_text())
+    assert record["dry_run"] and not record["skipped"]
+    for part in ("correct", "ceilings", "operators", "layer", "networks", "table2"):
+        assert record[part], part
+
+
 def test_without_triton_nothing_changes():
     program = """
 import sys
