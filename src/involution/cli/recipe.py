@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,27 +102,31 @@ class Recipe(LightningCLI):
             callbacks.append(Progress())
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
+    def before_fit(self) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
     def after_fit(self) -> None:
         """Say where the best checkpoint is."""
+        seconds = time.perf_counter() - self.started
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
-                path = Path(callback.best_model_path)
+                path, score = Path(callback.best_model_path), callback.best_model_score.item()
                 best = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-                score = callback.best_model_score.item()
-                if self._get(self.config, "json"):
-                    self._print(json.dumps({str(callback.monitor): score, "ckpt_path": best}))
-                else:
-                    self._print(f"{callback.monitor} {score:.4f}  {best}")
+                self._print(
+                    {str(callback.monitor): score, "ckpt_path": best, "seconds": seconds},
+                    f"{callback.monitor} {score:.4f}  {best}",
+                )
 
     def after_validate(self) -> None:
-        """Print the figures, if they are wanted as JSON; Lightning prints its own table."""
-        if self._get(self.config, "json"):
-            self._print(json.dumps({name: value.item() for name, value in self.trainer.callback_metrics.items()}))
+        """Say the figures, where Lightning does not do so in a table of its own."""
+        self._print({name: value.item() for name, value in self.trainer.callback_metrics.items()}, "")
 
     after_test = after_validate
 
-    def _print(self, text: str) -> None:
-        if self.trainer.is_global_zero:
+    def _print(self, figures: dict[str, Any], text: str) -> None:
+        text = json.dumps(figures) if self._get(self.config, "json") else text
+        if text and self.trainer.is_global_zero:
             print(text)
 
 
