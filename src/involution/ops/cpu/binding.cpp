@@ -162,7 +162,7 @@ Tensor involution2d_grad_kernel(const Tensor& grad, const Tensor& x, int64_t gro
   return grad_kernel;
 }
 
-// [G·Kh·Kw, R] and [G·Kh·Kw] as images one pixel wide, the channels of which are the taps.
+// [G·Kh·Kw, R] and [G·Kh·Kw] as images of one row, the channels of which are the taps.
 Span span_of(const Tensor& reduced, const Tensor& weight, const std::optional<Tensor>& bias, const Window& w) {
   const Image features = image(reduced);
   const int64_t taps = w.groups * w.taps();
@@ -175,7 +175,7 @@ Span span_of(const Tensor& reduced, const Tensor& weight, const std::optional<Te
     offset.data = bias->data_ptr();
     offset.stride_c = bias->stride(0);
   }
-  return {features, {weight.data_ptr(), type, 1, taps, features.channels, 1, 0, weight.stride(0), weight.stride(1), 0},
+  return {features, {weight.data_ptr(), type, 1, taps, 1, features.channels, 0, weight.stride(0), 0, weight.stride(1)},
           offset};
 }
 

@@ -21,8 +21,8 @@ struct Window {
   int64_t taps() const { return kh * kw; }
 };
 
-// The kernel generator's last convolution, kernel = weight · reduced + bias. Its matrices are images one pixel wide:
-// `weight` has G·Kh·Kw channels and a row for each of the R reduced channels, `bias` (may be null) has a single row.
+// The kernel generator's last convolution, kernel = weight · reduced + bias. Its matrices are images of one row: `weight`
+// has G·Kh·Kw channels and R pixels, `bias` (data may be null) as many channels and one pixel.
 struct Span {
   Image reduced, weight, bias;
 };

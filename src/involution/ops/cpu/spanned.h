@@ -13,11 +13,10 @@ constexpr Multiply<T> kMultiply[2][kTiles] = {
     {multiply<T, kTile[0], kPanel>, multiply<T, kTile[1], kPanel>, multiply<T, kTile[2], kPanel>},
 };
 
-// f(multiplication, first register, panel) over the panels of `columns` registers, then f over tiles of rows inside.
+// f(first register, whether the panel is whole) over panels of `columns` registers.
 template <class F>
 inline void for_panels(int64_t columns, const F& f) {
-  int64_t panel = 0;
-  for (int64_t n = 0; n < columns; n += kPanel, ++panel) f(n, panel, columns - n >= kPanel ? 1 : 0);
+  for (int64_t n = 0; n < columns; n += kPanel) f(n, columns - n >= kPanel ? 1 : 0);
 }
 
 // The weight as the products need it.
@@ -25,62 +24,65 @@ template <class T>
 struct SpanWeight {
   static constexpr int L = lanes<T>;
   const Span& span;
-  const int64_t reduced, taps, registers;
-  Scratch<T> panels;   // [panel][R + 1][kPanel registers of taps]
-  Scratch<T> natural;  // [tap][R], only for backward
+  const int64_t reduced, taps, registers, natural_row;
+  Scratch<T> turned_memory, natural;  // natural: [tap][R], for backward alone
+  const Row<T> turned;                // [register of taps][R + 1][lane]
 
   SpanWeight(const Span& span, bool backward)
       : span(span),
         reduced(span.reduced.channels),
         taps(span.weight.channels),
         registers(blocks<T>(taps)),
-        panels((registers + kPanel) * (reduced + 1) * L),
-        natural(backward ? taps * natural_row() : 0) {
+        natural_row(blocks<T>(reduced) * L),
+        turned_memory(registers * (reduced + 1) * L),
+        natural(backward ? taps * natural_row : 0),
+        turned{turned_memory.data, (reduced + 1) * L, L} {
     const auto read = reader<T>(span.reduced.dtype);
-    Scratch<T> row((registers + kPanel) * L);
-    for (int64_t r = 0; r <= reduced; ++r) {
-      const bool bias = r == reduced;
-      row.zero((registers + kPanel) * L);
-      if (!bias || span.bias.data)
-        read(bias ? span.bias : span.weight, 0, bias ? 0 : r, 0, 1, Row<T>{row.data, L, 0});
-      for (int64_t n = 0; n < registers; ++n)
-        store(panels.data + ((n / kPanel * (reduced + 1) + r) * kPanel + n % kPanel) * L, load(row.data + n * L));
-      if (backward && !bias)
-        for (int64_t t = 0; t < taps; ++t) natural.data[t * natural_row() + r] = row.data[t];
+    read(span.weight, 0, 0, 0, reduced, turned);
+    const Row<T> ones{turned.at(0, reduced), turned.block, 0};
+    if (span.bias.data) read(span.bias, 0, 0, 0, 1, ones);
+    else
+      for (int64_t n = 0; n < registers; ++n) store(ones.at(n, 0), Vector<T>{});
+    if (backward) {
+      Image rows = span.weight;  // the same, taps and reduced channels exchanged
+      rows.channels = reduced, rows.width = taps;
+      rows.stride_c = span.weight.stride_w, rows.stride_w = span.weight.stride_c;
+      read(rows, 0, 0, 0, taps, Row<T>{natural.data, L, natural_row});
     }
   }
 
-  int64_t natural_row() const { return blocks<T>(reduced) * L; }
-
   // One row of kernels, [pixels][taps], from one row of reduced features with their ones.
   void kernels(const Row<T>& features, int64_t width, const Row<T>& out) const {
-    for_panels(registers, [&](int64_t n, int64_t panel, int whole) {
+    for_panels(registers, [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
-        kMultiply<T>[whole][tile](features.at(0, j), features.pixel, 1, panels.data + panel * (reduced + 1) * kPanel * L,
-                                  kPanel * L, reduced + 1, false, out.at(n, j), out.pixel);
+        kMultiply<T>[whole][tile](features.at(0, j), features.pixel, 1, turned.at(n, 0), L, turned.block, reduced + 1,
+                                  false, out.at(n, j), out.pixel);
       });
     });
   }
 
   // grad_reduced = weightᵀ · grad_kernel
   void grad_reduced(const Row<T>& kernels, int64_t width, const Row<T>& out) const {
-    for_panels(blocks<T>(reduced), [&](int64_t n, int64_t, int whole) {
+    for_panels(blocks<T>(reduced), [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
-        kMultiply<T>[whole][tile](kernels.at(0, j), kernels.pixel, 1, natural.data + n * L, natural_row(), taps, false,
+        kMultiply<T>[whole][tile](kernels.at(0, j), kernels.pixel, 1, natural.data + n * L, natural_row, L, taps, false,
                                   out.at(n, j), out.pixel);
       });
     });
   }
 
   // grad_weight += grad_kernel · reducedᵀ, [R + 1][taps], over one row of pixels
-  void grad_weight(const Row<T>& kernels, const Row<T>& features, int64_t width, T* sum) const {
-    for_panels(registers, [&](int64_t n, int64_t, int whole) {
+  void grad_weight(const Row<T>& kernels, const Row<T>& features, int64_t width, const Row<T>& sum) const {
+    for_panels(registers, [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], reduced + 1, false, [&](int tile, int64_t r) {
-        kMultiply<T>[whole][tile](features.data + r, 1, features.pixel, kernels.at(n, 0), kernels.pixel, width, true,
-                                  sum + (r * registers + n) * L, registers * L);
+        kMultiply<T>[whole][tile](features.data + r, 1, features.pixel, kernels.at(n, 0), kernels.pixel, L, width, true,
+                                  sum.at(n, r), sum.pixel);
       });
     });
   }
+
+  int64_t sum_size() const { return (reduced + 1) * registers * L; }
+  Row<T> sum_rows(T* data) const { return {data, L, registers * L}; }
 };
 
 // A row of reduced features with the ones behind them.
@@ -117,7 +119,8 @@ void spanned(const Image& x, const Span& span, const Window& w, const Image& y) 
 // Rows [first, last) of the gradient of x in image b, and of everything else the output rows of that share.
 template <class T>
 void spanned_backward_rows(const Image& grad, const Image& x, const SpanWeight<T>& weight, const Window& w,
-                           const Image& grad_x, const Span& grads, int64_t b, int64_t first, int64_t last, T* sum) {
+                           const Image& grad_x, const Span& grads, int64_t b, int64_t first, int64_t last,
+                           const Row<T>& sum) {
   InputRows<T> in(x, w, grad.width);
   GradientRows<T> out(grad_x, w, grad.width, b, first, last);
   const TapRegister<T> taps(x, w);
@@ -150,7 +153,7 @@ template <class T>
 void spanned_backward(const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
                       const Span& grads) {
   const SpanWeight<T> weight(span, true);
-  const int64_t size = (weight.reduced + 1) * weight.registers * lanes<T>, rows = x.batch * x.height;
+  const int64_t size = weight.sum_size(), rows = x.batch * x.height;
   const int64_t shares = thread_count() < rows ? thread_count() : rows;
   Scratch<T> sums(shares * size + 1);  // one a share, added in their order: the same result every time
   sums.zero(shares * size);
@@ -172,7 +175,7 @@ void spanned_backward(const Image& grad, const Image& x, const Span& span, const
             const int64_t b = row / c.x.height, first = row % c.x.height;
             const int64_t last = c.x.height - first < stop - row ? c.x.height : first + stop - row;
             spanned_backward_rows<T>(c.grad, c.x, c.weight, c.w, c.grad_x, c.grads, b, first, last,
-                                     c.sums + share * c.size);
+                                     c.weight.sum_rows(c.sums + share * c.size));
             row += last - first;
           }
       },
@@ -180,10 +183,7 @@ void spanned_backward(const Image& grad, const Image& x, const Span& span, const
   for (int64_t share = 1; share < shares; ++share)
     for (int64_t i = 0; i < size; ++i) sums.data[i] += sums.data[share * size + i];
   const auto write = writer<T>(span.reduced.dtype);
-  for (int64_t r = 0; r <= weight.reduced; ++r) {
-    const bool bias = r == weight.reduced;
-    if (bias && !grads.bias.data) break;
-    write(bias ? grads.bias : grads.weight, 0, bias ? 0 : r,
-          Row<T>{sums.data + r * weight.registers * lanes<T>, lanes<T>, 0});
-  }
+  const Row<T> sum = weight.sum_rows(sums.data);
+  write(grads.weight, 0, 0, sum);
+  if (grads.bias.data) write(grads.bias, 0, 0, Row<T>{sum.at(0, weight.reduced), sum.block, 0});
 }

@@ -132,16 +132,16 @@ INVOLUTION_LOOP void correlate_lanes(const T* const* columns, int64_t offset, in
   }
 }
 
-// out[m][n] (+)= sum over k of a[m][k] * b[k][n] for M rows and N registers of columns.
+// out[m][n] (+)= sum over k of a[m][k] * b[k][n] for M rows and N registers of columns, `b_block` apart in b.
 template <class T, int M, int N>
-INVOLUTION_LOOP void multiply(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_row, int64_t depth, bool add, T* out,
-              int64_t out_row) {
+INVOLUTION_LOOP void multiply(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_row, int64_t b_block,
+                              int64_t depth, bool add, T* out, int64_t out_row) {
   constexpr int L = lanes<T>;
   Vector<T> sum[M][N] = {};
   if (add) unroll<M>([&](auto m) { unroll<N>([&](auto n) { sum[m][n] = load(out + m * out_row + n * L); }); });
   for (int64_t k = 0; k < depth; ++k) {
     Vector<T> row[N];
-    unroll<N>([&](auto n) { row[n] = load(b + k * b_row + n * L); });
+    unroll<N>([&](auto n) { row[n] = load(b + k * b_row + n * b_block); });
     unroll<M>([&](auto m) {
       const Vector<T> factor = broadcast(a[m * a_row + k * a_column]);
       unroll<N>([&](auto n) { sum[m][n] += factor * row[n]; });
