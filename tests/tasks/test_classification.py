@@ -47,7 +47,8 @@ def lightning_remarks(recwarn):
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_images_are_normalized_once_as_the_network_says(channels, channels_last):
-    task = classification(options={"in_chans": channels}, channels_last=channels_last)
+    preprocessing = {"resize": 8, "crop": 8, "channels": channels}
+    task = classification(preprocessing=preprocessing, channels_last=channels_last)
     mean, std = torch.tensor(task.net.pretrained_cfg["mean"]), torch.tensor(task.net.pretrained_cfg["std"])
     if channels == 1:
         mean, std = mean.mean(), std.mean()
@@ -168,6 +169,11 @@ def test_compiled(monkeypatch):
         ),
         ("?", {}, r"network: expected a model of timm's registry such as 'rednet50', got '\?'$"),
         ("rednet26", {"colour": 1}, r"options: expected arguments of rednet26, got \{'colour': 1\}"),
+        (
+            "rednet26",
+            {"in_chans": 1},
+            r"options: expected arguments of rednet26, got \{'in_chans': 1\} .*multiple values",
+        ),
     ],
 )
 def test_errors(network, options, message):

@@ -29,7 +29,8 @@ class Classification(Task):
             architecture", CVPR 2016, section 7.
         optimizer: called with all parameters.
         schedule: of the learning rate.
-        options: further arguments of the network, such as `stem_kernel_size`.
+        options: further arguments of the network, such as `stem_kernel_size`; the numbers of its inputs and outputs
+            are those of the data.
         channels_last: lay images and weights out with neighbouring channels side by side.
         compile: have `torch.compile` translate the network.
 
@@ -51,8 +52,9 @@ class Classification(Task):
         channels_last: bool = True,
         compile: bool = False,
     ) -> None:
-        model = create_network(network, len(classes), options or {})
-        super().__init__(model, optimizer, schedule, channels_last, compile)
+        channels = preprocessing["channels"]
+        model = create_network(network, len(classes), channels, options or {})
+        super().__init__(model, channels, optimizer, schedule, channels_last, compile)
         self.save_hyperparameters()
         self.classes = classes
         self.preprocessing = preprocessing
@@ -96,14 +98,14 @@ class Classification(Task):
         self.log_dict(accuracy, prog_bar=True, batch_size=len(batch.labels))
 
 
-def create_network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
+def create_network(name: str, num_classes: int, in_chans: int, options: dict[str, Any]) -> nn.Module:
     """Create a network of timm's registry, with errors that name the argument."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"network: expected a model of timm's registry such as 'rednet50', got {name!r}{hint}")
     try:
-        return timm.create_model(name, num_classes=num_classes, **options)
+        return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **options)
     except TypeError as error:
         raise ValueError(f"options: expected arguments of {name}, got {options} ({error})") from None
 

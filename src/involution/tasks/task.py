@@ -21,6 +21,7 @@ class Task(LightningModule):
 
     Args:
         network: carries the mean and standard deviation of its images in `pretrained_cfg`, as all models of timm do.
+        channels: of the images, 3 for RGB or 1 for grey.
         optimizer: called with all parameters.
         schedule: of the learning rate.
         channels_last: lay images and weights out with neighbouring channels side by side, the layout that the
@@ -35,7 +36,13 @@ class Task(LightningModule):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, optimizer: OptimizerCallable, schedule: Schedule, channels_last: bool, compile: bool
+        self,
+        network: nn.Module,
+        channels: int,
+        optimizer: OptimizerCallable,
+        schedule: Schedule,
+        channels_last: bool,
+        compile: bool,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -44,7 +51,7 @@ class Task(LightningModule):
         if compile:
             self.net.compile()
         for name in ("mean", "std"):
-            self.register_buffer(name, _statistic(network, name), persistent=False)  # [C, 1, 1]
+            self.register_buffer(name, _statistic(network, name, channels), persistent=False)  # [C, 1, 1]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Map [0, 1] to the range that the network was made for."""
@@ -88,8 +95,7 @@ class Task(LightningModule):
                 )
 
 
-def _statistic(network: nn.Module, name: str) -> Tensor:
-    """Return mean or std for the channels that the network takes; grey is the mean over RGB."""
+def _statistic(network: nn.Module, name: str, channels: int) -> Tensor:
+    """Return mean or std of every channel; that of grey is the mean over RGB."""
     values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
-    channels = int(getattr(network, "in_chans", 3))
     return (values if channels == len(values) else values.mean().expand(channels)).reshape(-1, 1, 1).clone()
