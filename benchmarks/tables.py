@@ -14,12 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import complexity_tables
+import gpu_tables
 import local_attention_tables
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 
-BLOCKS: dict[str, Callable[[], str]] = {**complexity_tables.BLOCKS, **local_attention_tables.BLOCKS}
+BLOCKS: dict[str, Callable[[], str]] = {
+    **complexity_tables.BLOCKS,
+    **gpu_tables.BLOCKS,
+    **local_attention_tables.BLOCKS,
+}
 
 
 def fill(text: str) -> str:

@@ -33,7 +33,9 @@ class Tile(NamedTuple):
 
 
 @cache
-def tile(groups: int, depth: int, itemsize: int, last: bool, quads: int = 16, channels: int = 64) -> Tile:
+def tile(
+    groups: int, depth: int, itemsize: int, last: bool, quads: int = 16, channels: int = 64, sums: int = 32
+) -> Tile:
     """Choose a tile for G groups of `depth` channels.
 
     Channels last, several threads share the channels of a group and hold the same kernels, so they get few sums: 32,
@@ -45,11 +47,24 @@ def tile(groups: int, depth: int, itemsize: int, last: bool, quads: int = 16, ch
         itemsize: bytes of a value.
         last: whether channels lie densest in memory.
         quads, channels: the size aimed at.
+        sums: per thread.
     """
-    TD = min(power(depth), channels if last else 16)
+    TD = min(power(depth), 64 if last else 16)
     TG = min(power(groups), channels // TD)
-    threads = 4 * quads * TG * TD // (32 if itemsize <= 4 else 16) if last else quads * TG
+    threads = 4 * quads * TG * TD // (sums if itemsize <= 4 else sums // 2) if last else quads * TG
     return Tile(quads, TG, TD, min(8, max(1, threads // 32)))
+
+
+@cache
+def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
+    """Choose a tile for the spanned gradient of x, which makes a product for every column that a quad hears from.
+
+    Twice the sums a thread and up to four times the groups a program halve what bringing features and weights to the
+    tensor cores costs for each; all 255 registers are in use then.
+    """
+    channels, sums = (256, 64) if itemsize == 2 else (128, 32)
+    few = min(power(groups) * min(power(depth), 64), channels) <= 64
+    return tile(groups, depth, itemsize, last, 32 if few else 16, channels, sums)
 
 
 def taps(window: int, tile: Tile) -> int:

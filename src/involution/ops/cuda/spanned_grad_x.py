@@ -128,7 +128,7 @@ def fill_grad_x(
     """Write the gradient of x."""
     batch, channels, out_rows, out_columns = grad.shape
     depth, features = channels // groups, reduced.shape[1]
-    tile = launch.tile(groups, depth, grad.itemsize, grad.stride(1) == 1)
+    tile = launch.wide_tile(groups, depth, grad.itemsize, grad.stride(1) == 1)
     at_once = launch.features(features)
     for part, place, constants in remainders(grad_x, window, stride, padding, dilation):
         rows, columns = part.shape[2:]
