@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test format clean
+.PHONY: help demo test asan format clean
 
 help:
 	@echo "make demo    train a small network on handwritten digits, draw its kernels, read a digit"
 	@echo "make test    formatting, types, floors, and every test"
+	@echo "make asan    the operators under AddressSanitizer and UBSan"
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
 
@@ -21,6 +22,12 @@ test: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# The operators' tests with every access to memory checked; a copy of the package is built for it.
+asan: $(VENV)/dev.stamp
+	INVOLUTION_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py -k "values or strides or empty or threads"
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

@@ -4,6 +4,7 @@ They use the LibTorch stable ABI and no Python API, so one build serves every to
 Without a compiler the installation goes on; the operators then run their reference, and `involution info` says so.
 """
 
+import os
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -11,6 +12,7 @@ from setuptools.command.build_ext import build_ext
 from torch.utils.cpp_extension import include_paths, library_paths
 
 CPU = Path("src/involution/ops/cpu")
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if "INVOLUTION_SANITIZE" in os.environ else []
 
 
 class BuildExtension(build_ext):
@@ -34,7 +36,17 @@ setup(
             include_dirs=include_paths(),
             library_dirs=library_paths(),
             libraries=["torch_cpu"],
-            extra_compile_args=["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"],
+            extra_compile_args=[
+                "-std=c++20",
+                "-O3",
+                "-g0",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                "-Wno-psabi",
+                *SANITIZE,
+            ],
+            extra_link_args=SANITIZE,
             language="c++",
             optional=True,
         )

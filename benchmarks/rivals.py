@@ -43,7 +43,7 @@ def _forward(layer: Involution2d) -> Callable[[Tensor], Tensor]:
     return lambda x: unfolded(x, layer.kernel(x), layer.stride[0])
 
 
-def compiled(work: Any, **options: bool) -> Any:
-    """Compile afresh for the shapes that come first, with options of Inductor."""
+def compiled(work: Any) -> Any:
+    """Compile afresh, for the shapes that come first."""
     torch._dynamo.reset()
-    return torch.compile(work, dynamic=False, options={**options} or None)
+    return torch.compile(work, dynamic=False)

@@ -17,6 +17,7 @@ import torch
 PARSER = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 PARSER.add_argument("--device", choices=["cpu", "cuda"], required=True)
 PARSER.add_argument("--parts", nargs="*", default=[], help="of the CPU suite; all by default")
+PARSER.add_argument("--plain-malloc", action="store_true", help="on the CPU: the allocator as it comes")
 PARSER.add_argument("--budget", type=float, default=480, metavar="SECONDS", help="what does not fit is skipped (480)")
 PARSER.add_argument("--out", type=Path, help="where to write; the default names the device")
 PARSER.add_argument("--dry-run", action="store_true", help="tiny shapes, on the CPU where there is no GPU")
@@ -30,7 +31,7 @@ def main() -> None:
     if chosen.device == "cpu":
         import speed_cpu
 
-        return speed_cpu.run(chosen.parts, chosen.out)
+        return speed_cpu.run(chosen.parts, chosen.out, not chosen.plain_malloc)
     import speed_cuda
 
     speed_cuda.run(chosen.budget, chosen.out, chosen.dry_run)

@@ -1,10 +1,11 @@
 """The CPU suite of speed.py: operator, layer and network against their rivals, both sides of every ratio in turns.
 
-Each part is written to a file of its own, results/measured/speed-PART-cpu.json.
+Each part is written to a file of its own, results/measured/speed-PART-cpu.json, or -plain-malloc.json.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ from typing import Any
 
 import timm
 import torch
-from measure import ROOT, Timing, interleaved, machine, write
+from measure import ROOT, Timing, interleaved, machine, peak_memory, write
 from rivals import compiled, shifted, unfolded, unfolded_network
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 
 import involution.models  # noqa: F401  (registers the networks)
 from involution import Involution2d
@@ -117,8 +119,9 @@ def network() -> Record:
             eager = {n: partial(m, x) for n, m in models.items()}
             eager["rednet50, unfold"] = partial(unfolded_network(_network("rednet50").eval()), x)
             found[f"eager, batch {batch}"] = ratios(interleaved(eager, CPU, seconds=3), "resnet50")
-            frozen = {n: partial(compiled(m, freezing=True), x) for n, m in models.items()}
-            found[f"compiled, batch {batch}"] = ratios(interleaved(frozen, CPU, seconds=3), "resnet50")
+            with inductor.patch(freezing=True):
+                frozen = {n: partial(compiled(models[n]), x) for n in ("resnet50", "rednet50", *ORIENTATION)}
+                found[f"compiled, batch {batch}"] = ratios(interleaved(frozen, CPU, seconds=3), "resnet50")
     return {"ratio_of": "resnet50", "modes": found}
 
 
@@ -159,7 +162,7 @@ def scaling() -> Record:
         batches = interleaved({b: partial(model, i) for b, i in images.items()}, CPU, seconds=3)
         sizes = interleaved({"224x224": lambda: model(images[8]), "512x1024": lambda: model(wide)}, CPU, seconds=3)
     return {
-        "threads": threads,
+        "works": threads,
         "ms_per_image": {str(b): 1e3 * t.median / b for b, t in batches.items()},
         "ns_per_pixel": {
             "224x224, batch 8": 1e9 * sizes["224x224"].median / (8 * 224 * 224),
@@ -184,19 +187,14 @@ def training() -> Record:
 
 
 def print_memory(name: str) -> None:
-    """Print the peak resident MiB of two training steps, less what was there before them; run alone in a process."""
-    from resource import RUSAGE_SELF, getrusage
-
+    """Print the MiB that two training steps take at their peak, in a process that has done nothing else."""
     model = _network(name.split()[0]).train()
     if name.endswith("stored"):
         for module in model.modules():
             if isinstance(module, Involution2d):
                 module.forward = _stored(module)  # type: ignore[method-assign]
-    x, target = _step_inputs()
-    before = getrusage(RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
-        _step(model, x, target)
-    print((getrusage(RUSAGE_SELF).ru_maxrss - before) / 1024)
+    inputs = _step_inputs()
+    print(peak_memory(lambda: [_step(model, *inputs) for _ in range(2)], CPU))
 
 
 def _stored(layer: Involution2d) -> Callable[[Tensor], Tensor]:
@@ -246,10 +244,30 @@ PARTS: dict[str, Callable[[], Record]] = {
 }
 
 
-def run(names: list[str], out: Path | None = None) -> None:
-    """Measure the parts and write each to its file."""
+# glibc gives blocks of over 32 MiB back at once, and every page of the next one is zeroed anew: some microseconds a
+# page, more than many layers take for it. Both sides of every ratio are measured with an allocator that keeps them.
+KEEP = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+
+
+def keep_memory() -> None:
+    """Start again with such an allocator, unless this is it."""
+    if not KEEP.keys() <= os.environ.keys():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **KEEP})
+
+
+def run(names: list[str], out: Path | None = None, keep: bool = True) -> None:
+    """Measure the parts and write each to its file; without `keep`, with the allocator as it comes."""
+    if keep:
+        keep_memory()
+    suffix = "" if keep else "-plain-malloc"
     for name in names or PARTS:
-        record = {**machine(CPU), "instruction_set": cpu.status()["instruction_set"], **PARTS[name]()}
-        path = (out or ROOT / "results" / "measured") / f"speed-{name}-cpu.json"
+        allocator = "glibc, keeping what is freed" if keep else "glibc"
+        served = {"instruction_set": cpu.status()["instruction_set"], "allocator": allocator}
+        record = {**machine(CPU), **served, **PARTS[name]()}
+        path = (out or ROOT / "results" / "measured") / f"speed-{name}-cpu{suffix}.json"
         write(path, record)
         print(f"written: {path}")

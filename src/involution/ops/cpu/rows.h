@@ -76,13 +76,15 @@ inline int64_t blocks(int64_t channels) {
 }
 
 // Read a square of one register's channels and as many pixels, or of two registers' channels and half the pixels, by
-// transposing it; pixels from `some` on are beyond the row.
+// transposing it; pixels from `some` on are beyond the row. What lies `ahead` is asked for: no processor foresees so many
+// planes at once.
 template <class T, int Parts, class E>
-inline void read_square(const E* from, int64_t stride_c, int64_t some, Row<T> row, int64_t k, int64_t p) {
+inline void read_square(const E* from, int64_t stride_c, int64_t some, int64_t ahead, Row<T> row, int64_t k, int64_t p) {
   constexpr int L = lanes<T>, pixels = L / Parts;
   Vector<T> tile[L];
   unroll<L>([&](auto i) {
     tile[i] = load_widened<T>(from + i * stride_c);
+    for (int part = 0; part < Parts; ++part) __builtin_prefetch(from + (part * L + i) * stride_c + ahead, 0, 2);
     if constexpr (Parts == 2) tile[i] = pick<T, LowHalves<T>>(tile[i], load_widened<T>(from + (L + i) * stride_c));
   });
   transpose<T>(tile);
@@ -100,6 +102,7 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
                  (image.channels - 1) * image.stride_c + (image.height - 1) * image.stride_h +
                  (image.width - 1) * image.stride_w + 1;
   const int64_t sc = image.stride_c, sw = image.stride_w, full = image.channels / L, rest = image.channels % L;
+  const int64_t line = 64 / sizeof(E), ahead = 2 * (image.stride_h > line ? image.stride_h : line);
   if (sc == 1) {
     for (int64_t p = 0; p < count; ++p)
       for (int64_t k = 0; k < full; ++k) store(row.at(k, p), load_widened<T>(source + p * sw + k * L));
@@ -111,9 +114,9 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
       const bool pair = sw == 1 && count <= L / 2 && k + 2 <= full && inside(0, 2);
       int64_t p = 0;
       if (pair)
-        for (; p < count; p += L / 2) read_square<T, 2>(from + p, sc, count - p, row, k, p);
+        for (; p < count; p += L / 2) read_square<T, 2>(from + p, sc, count - p, ahead, row, k, p);
       else
-        for (; sw == 1 && p < count && inside(p, 1); p += L) read_square<T, 1>(from + p, sc, count - p, row, k, p);
+        for (; sw == 1 && p < count && inside(p, 1); p += L) read_square<T, 1>(from + p, sc, count - p, ahead, row, k, p);
       for (; p < count; ++p)
         for (int lane = 0; lane < L; ++lane) row.at(k, p)[lane] = widened<T>(from[lane * sc + p * sw]);
       k += pair ? 2 : 1;
