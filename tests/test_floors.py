@@ -12,7 +12,9 @@ BUDGET = 300  # lines
 
 
 def test_imports_go_down_only():
-    checked = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
     assert checked.returncode == 0, checked.stdout
     assert "0 broken" in checked.stdout
 
