@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import complexity_tables
+import cpu_tables
 import gpu_tables
 import local_attention_tables
 
@@ -22,6 +23,7 @@ MARKED = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name
 
 BLOCKS: dict[str, Callable[[], str]] = {
     **complexity_tables.BLOCKS,
+    **cpu_tables.BLOCKS,
     **gpu_tables.BLOCKS,
     **local_attention_tables.BLOCKS,
 }
