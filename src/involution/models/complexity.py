@@ -7,10 +7,8 @@ Two counts that share no code. `macs` asks PyTorch's own counter, operator by op
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
-import timm
 import torch
 from timm.models import split_model_name_tag
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from involution.layers import Involution2d
 from involution.models.convention import published_flops
+from involution.models.registration import entrypoint
 
 
 def profile(name: str, input_size: tuple[int, int] = (224, 224), **kwargs: Any) -> dict[str, Any]:
@@ -61,14 +60,11 @@ def build(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         ValueError: the name is unknown or the network does not take `kwargs`.
     """
-    if not timm.is_model(name):
-        close = get_close_matches(name, timm.list_models(), n=4)
-        hint = f"; close to it: {', '.join(close)}" if close else ""
-        raise ValueError(f"name: expected a network of timm's registry, got {name!r}{hint}")
+    network = entrypoint(name)
     try:
         with torch.device("meta"):
             # Not `create_model`, which drops arguments that are None.
-            return timm.model_entrypoint(name)(pretrained=False, pretrained_cfg=split_model_name_tag(name)[1], **kwargs)
+            return network(pretrained=False, pretrained_cfg=split_model_name_tag(name)[1], **kwargs)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"{name}: expected arguments of the network, got {kwargs} ({error})") from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
+import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
@@ -51,3 +53,16 @@ def preprocessing(**kwargs: Any) -> dict[str, Any]:
         "license": "mit",
         **kwargs,
     }
+
+
+def entrypoint(name: str) -> Callable[..., nn.Module]:
+    """Return what builds the network `name` of timm's registry.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not timm.is_model(name):
+        close = get_close_matches(name, timm.list_models(), n=4)
+        hint = f"; close to it: {', '.join(close)}" if close else ""
+        raise ValueError(f"name: expected a network of timm's registry, got {name!r}{hint}")
+    return timm.model_entrypoint(name)
