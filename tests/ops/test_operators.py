@@ -1,5 +1,6 @@
 """What serves CPU tensors, compiled or not, against the reference in float64."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -217,6 +218,26 @@ def test_the_same_result_every_time_and_from_many_threads():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+class Sums(torch.utils.data.Dataset):
+    """Item i is the operator's result on tensors drawn from seed i."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, seed):
+        x, kernel = (torch.randn(shape, generator=torch.manual_seed(seed)) for shape in ((1, 32, 9, 9), (1, 2, 3, 3, 9, 9)))
+        return ops.involution2d(x, kernel, [1, 1], [1, 1], [1, 1])[0]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python >= 3.12 warns of threads
+def test_in_the_workers_of_a_data_loader_forked_after_the_threads_have_started():
+    results(dispatched, GEOMETRIES["same 7x7"].tensors(torch.float32), GEOMETRIES["same 7x7"])
+    loader = torch.utils.data.DataLoader(Sums(), num_workers=2, multiprocessing_context="fork", timeout=60)
+    for seed, got in enumerate(loader):
+        assert torch.equal(got[0], Sums()[seed])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the free memory of Linux")

@@ -37,12 +37,12 @@ struct PixelRow {
   Scratch<T> copy;
   Row<T> row;
 
-  // `extra`: room for further channels behind those of the image
-  explicit PixelRow(const Image& image, bool whole_registers, int64_t extra = 0)
+  // `extra`: room for further channels behind those of the image; `rows`: for so many rows
+  explicit PixelRow(const Image& image, bool whole_registers, int64_t extra = 0, int64_t rows = 1)
       : image(image),
         in_place(!extra && image.stride_c == 1 && is_native(image.dtype) &&
                  !(whole_registers && image.channels % lanes<T>)),
-        copy(in_place ? 0 : image.width * padded(extra)),
+        copy(in_place ? 0 : rows * image.width * padded(extra)),
         row{copy.data, lanes<T>, padded(extra)} {}
 
   int64_t padded(int64_t extra) const { return blocks<T>(image.channels + extra) * lanes<T>; }
@@ -59,6 +59,33 @@ struct PixelRow {
   int64_t ahead() const { return in_place ? image.stride_h : 0; }
   void write(int64_t b, int64_t h) const {
     if (!in_place) writer<T>(image.dtype)(image, b, h, row);
+  }
+};
+
+// Rows of kernels. Where memory has them as planes, rows of some 64 pixels are read together: a thread then follows a
+// register's planes over several lines, which processors foresee, and not all planes over one line.
+template <class T>
+struct KernelRows : PixelRow<T> {
+  const int64_t together;
+  int64_t b = -1, first = 0, end = 0;  // rows [first, end) of image b are here
+
+  explicit KernelRows(const Image& kernel)
+      : PixelRow<T>(kernel, false, 0, together_in(kernel)), together(together_in(kernel)) {}
+
+  static int64_t together_in(const Image& kernel) {
+    const bool planes = kernel.stride_w == 1 && kernel.stride_h == kernel.width;
+    return planes && kernel.width < 64 ? 64 / kernel.width : 1;
+  }
+
+  // Row i of those before `last`.
+  Row<T> read(int64_t image, int64_t i, int64_t last) {
+    if (this->in_place) return this->place(image, i);
+    const int64_t width = this->image.width;
+    if (image != b || i < first || i >= end) {
+      b = image, first = i, end = last - i < together ? last : i + together;
+      reader<T>(this->image.dtype)(this->image, b, first, 0, (end - first) * width, this->row);
+    }
+    return {this->row.at(0, (i - first) * width), this->row.block, this->row.pixel};
   }
 };
 
@@ -162,9 +189,10 @@ void forward(const Image& x, const Image& kernel, const Window& w, const Image& 
     InputRows<T> in(x, w, y.width);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
-    const PixelRow<T> kernels(kernel, false), out(y, true);
+    KernelRows<T> kernels(kernel);
+    const PixelRow<T> out(y, true);
     for (int64_t i = first; i < last; ++i) {
-      gather_row(in.see(b, i), in, kernels.read(b, i), taps, loops, y.width, out.place(b, i),
+      gather_row(in.see(b, i), in, kernels.read(b, i, last), taps, loops, y.width, out.place(b, i),
                  taps.shared ? kernels.ahead() : 0);
       out.write(b, i);
     }
@@ -250,9 +278,11 @@ void grad_x(const Image& grad, const Image& kernel, const Window& w, const Image
     GradientRows<T> out(grad_x, w, grad.width, b, first, last);
     const TapRegister<T> taps(grad_x, w);
     const Loops<T> loops = taps.loops();
-    const PixelRow<T> kernels(kernel, false), grads(grad, true);
-    for (int64_t i = out.begin(); i < out.end(grad.height); ++i) {
-      scatter_row(out.open(i), out, kernels.read(b, i), taps, loops, grad.width, grads.read(b, i),
+    KernelRows<T> kernels(kernel);
+    const PixelRow<T> grads(grad, true);
+    const int64_t end = out.end(grad.height);
+    for (int64_t i = out.begin(); i < end; ++i) {
+      scatter_row(out.open(i), out, kernels.read(b, i, end), taps, loops, grad.width, grads.read(b, i),
                   taps.shared ? kernels.ahead() : 0);
       out.close((i + 1) * w.stride_h - w.pad_h);
     }
