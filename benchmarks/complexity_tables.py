@@ -97,14 +97,6 @@ def comparison(*tables: str) -> str:
     return body + "".join(f"\n[{number}] {texts[reason]}\n" for number, reason in enumerate(reasons, 1))
 
 
-def runtime() -> str:
-    """Return the paper's Table 2."""
-    rows = [
-        [row["label"], *(str(row.get(column, "")) for column in ("top1", "gpu", "cpu"))] for row in published("table2")
-    ]
-    return markdown(["network", "top-1, %", "GPU, ms", "CPU, ms"], rows)
-
-
 def controls() -> str:
     """Return RedNet and its twins of equal budget: depthwise convolutions in its blocks, inverted bottlenecks."""
 
@@ -141,7 +133,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "classification": classification,
     "table1": lambda: comparison("table1", "patchwise"),
     "ablation": lambda: comparison("ablation"),
-    "runtime": runtime,
     "controls": controls,
     "modern": modern,
 }

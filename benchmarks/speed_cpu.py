@@ -16,13 +16,14 @@ from typing import Any
 
 import timm
 import torch
+from complexity_tables import key, published
 from measure import ROOT, Timing, interleaved, machine, peak_memory, write
 from rivals import compiled, shifted, unfolded, unfolded_network
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 
-import involution.models  # noqa: F401  (registers the networks)
 from involution import Involution2d
+from involution.models.complexity import profile
 from involution.ops import cpu
 
 CPU = torch.device("cpu")
@@ -111,7 +112,8 @@ ORIENTATION = ("convnext_nano", "regnetx_032", "mobilenetv2_140")
 
 def network() -> Record:
     """Measure inference of networks, eager and compiled with frozen weights, at batch 1 and 16."""
-    found: Record = {}
+    peak, found = limits(), {}
+    madds = {n: profile(n)["macs"] for n in (*NETWORKS, *ORIENTATION)}
     for batch in (1, 16):
         x = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
         models = {n: _network(n).eval() for n in (*NETWORKS, *ORIENTATION)}
@@ -122,7 +124,19 @@ def network() -> Record:
             with inductor.patch(freezing=True):
                 frozen = {n: partial(compiled(models[n]), x) for n in ("resnet50", "rednet50", *ORIENTATION)}
                 found[f"compiled, batch {batch}"] = ratios(interleaved(frozen, CPU, seconds=3), "resnet50")
-    return {"ratio_of": "resnet50", "modes": found}
+            for mode in (found[f"eager, batch {batch}"], found[f"compiled, batch {batch}"]):
+                for name in madds.keys() & mode.keys():
+                    mode[name]["of_peak"] = batch * madds[name] / mode[name]["ms"] / 1e6 / peak["gmadds"]
+    return {"limits": peak, "ratio_of": "resnet50", "madds": madds, "modes": found}
+
+
+def runtime() -> Record:
+    """Measure the networks of the paper's Table 2 as it did, one image at a time."""
+    x = torch.randn(1, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    models = {key(row): _network(row["model"], **row.get("arguments", {})).eval() for row in published("table2")}
+    with torch.no_grad():
+        times = interleaved({n: partial(m, x) for n, m in models.items()}, CPU, seconds=3)
+    return {"batch": 1, "networks": ratios(times, "resnet50_conv")}
 
 
 def dtype() -> Record:
@@ -216,9 +230,9 @@ def _step(model: nn.Module, x: Tensor, target: Tensor) -> None:
     model.zero_grad()
 
 
-def _network(name: str) -> nn.Module:
+def _network(name: str, **arguments: Any) -> nn.Module:
     torch.manual_seed(0)
-    model: nn.Module = timm.create_model(name)
+    model: nn.Module = timm.create_model(name, **arguments)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -238,6 +252,7 @@ PARTS: dict[str, Callable[[], Record]] = {
     "operator": operator,
     "layer": layer,
     "network": network,
+    "runtime": runtime,
     "training": training,
     "dtype": dtype,
     "scaling": scaling,

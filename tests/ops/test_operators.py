@@ -227,7 +227,9 @@ class Sums(torch.utils.data.Dataset):
         return 8
 
     def __getitem__(self, seed):
-        x, kernel = (torch.randn(shape, generator=torch.manual_seed(seed)) for shape in ((1, 32, 9, 9), (1, 2, 3, 3, 9, 9)))
+        x, kernel = (
+            torch.randn(shape, generator=torch.manual_seed(seed)) for shape in ((1, 32, 9, 9), (1, 2, 3, 3, 9, 9))
+        )
         return ops.involution2d(x, kernel, [1, 1], [1, 1], [1, 1])[0]
 
 
