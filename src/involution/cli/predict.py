@@ -1,4 +1,4 @@
-"""`involution predict IMAGE ... --ckpt_path FILE`: name what is in images.
+"""`involution predict IMAGE ... --ckpt_path FILE`: say what is in images.
 
 The checkpoint holds all that is needed: network, weights, classes and preprocessing. A configuration may add how to
 compute (its `trainer`) and, where no image is named, what (the test images of its `data`).
@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.utils.data import DataLoader
 
 from involution.cli.recipe import Progress, quiet
-from involution.data import ImageFiles, Labelled, Preprocessing
-from involution.tasks import load_task
+from involution.data import DataModule, ImageFiles
+from involution.tasks import Task, load_task
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Print the most probable classes of every image, best first."""
+    """Say of every image what the task of the checkpoint can say."""
     quiet()
     parser = _parser()
     given = parser.parse_args(list(arguments))
@@ -30,16 +32,40 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if given.model is not None:
         task.check_same(given.model.get("init_args", {}), "model", "the checkpoint")
     images: Any
+    data: DataModule | None = None
     if given.images:
-        preprocessing = Preprocessing(**task.hparams["preprocessing"])
-        images = DataLoader(ImageFiles(given.images, preprocessing), batch_size=given.batch_size)
+        images = DataLoader(
+            ImageFiles(given.images, task.preprocessing), batch_size=given.batch_size, collate_fn=task.collate
+        )
     elif given.data is not None:
-        images = parser.instantiate_classes(given).data.predict_dataloader()
+        data = parser.instantiate_classes(given).data
+        assert data is not None
+        images = data.predict_dataloader()
     else:
         raise ValueError("images: expected files, folders, or a configuration with data, got none of them")
-    batches = _trainer(given).predict(task, images) or []
-    predictions = [prediction for batch in batches for prediction in batch]
-    print(json.dumps(predictions, indent=1) if given.json else _table(predictions))
+    kept = Summaries(task, given.out)
+    _trainer(given, kept).predict(task, images, return_predictions=False)
+    summaries = data.results(kept.summaries) if data else kept.summaries
+    if given.out:
+        (given.out / "predictions.json").write_text(json.dumps(summaries, indent=1) + "\n")
+    print(json.dumps(summaries, indent=1) if given.json else _table(task, kept.summaries))
+
+
+class Summaries(BasePredictionWriter):
+    """Keep what is said of the images and leave their pictures in a folder, batch by batch."""
+
+    def __init__(self, task: Task, folder: Path | None) -> None:
+        super().__init__("batch")
+        self.task, self.folder = task, folder
+        self.summaries: list[dict[str, Any]] = []
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write_on_batch_end(self, trainer: Any, task: Any, predictions: Any, indices: Any, batch: Any, *_: Any) -> None:
+        for image, prediction in zip(batch.images, predictions, strict=True):
+            self.summaries.append(self.task.summary(prediction))
+            if self.folder:
+                self.task.write(image, prediction, self.folder)
 
 
 def _parser() -> LightningArgumentParser:
@@ -48,21 +74,22 @@ def _parser() -> LightningArgumentParser:
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of `involution fit`")
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a configuration, for its trainer and data")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--out", type=Path, help="folder for pictures of what was found, and predictions.json")
     parser.add_argument("--batch_size", type=int, default=32, help="named images that are computed at once")
     parser.add_argument("--seed_everything", type=Any, help="may stand in a configuration; nothing is drawn here")
     parser.add_argument("--model", type=dict[str, Any], help="may stand in a configuration; that of the checkpoint")
     parser.add_lightning_class_args(Trainer, "trainer")
-    parser.add_lightning_class_args(Labelled, "data", subclass_mode=True, required=False)
+    parser.add_lightning_class_args(DataModule, "data", subclass_mode=True, required=False)
     return parser
 
 
-def _trainer(given: Any) -> Trainer:
+def _trainer(given: Any, kept: Summaries) -> Trainer:
     """Return the trainer of the configuration, without what belongs to training."""
     progress = sys.stdout.isatty() and not given.json
     arguments = {
         **given.trainer,
         "logger": False,
-        "callbacks": [Progress()] if progress else [],
+        "callbacks": [kept, *([Progress()] if progress else [])],
         "enable_progress_bar": progress,
         "enable_checkpointing": False,
         "enable_model_summary": False,
@@ -70,10 +97,6 @@ def _trainer(given: Any) -> Trainer:
     return Trainer(**arguments)
 
 
-def _table(predictions: Sequence[dict[str, Any]]) -> str:
-    width = max((len(p["image"]) for p in predictions), default=0)
-    rows = []
-    for prediction in predictions:
-        named = "  ".join(f"{c['name']} {c['probability']:.1%}" for c in prediction["classes"][:3])
-        rows.append(f"{prediction['image']:{width}}  {named}")
-    return "\n".join(rows)
+def _table(task: Task, summaries: Sequence[dict[str, Any]]) -> str:
+    width = max((len(s["image"]) for s in summaries), default=0)
+    return "\n".join(f"{s['image']:{width}}  {task.line(s)}" for s in summaries)

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from involution.data import Labelled
+from involution.data import DataModule
 from involution.tasks import Task, read_checkpoint
 
 ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
@@ -29,7 +29,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     try:
         Recipe(
             Task,
-            Labelled,
+            DataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,

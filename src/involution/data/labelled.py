@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from involution.data.batch import Batch, Query
+from involution.data.module import DataModule
 from involution.data.transforms import Preprocessing
 
 
@@ -34,7 +33,7 @@ class Splits:
     test: Split
 
 
-class Labelled(LightningDataModule):
+class Labelled(DataModule):
     """Base of the data modules: a subclass says where images come from, this class makes batches of them.
 
     Args:
@@ -44,9 +43,6 @@ class Labelled(LightningDataModule):
         workers: processes that load images; None is one per core, at most 8.
     """
 
-    classes: list[str]
-    """Names of the classes, in the order of the labels."""
-
     def __init__(
         self,
         preprocessing: Preprocessing,
@@ -54,15 +50,9 @@ class Labelled(LightningDataModule):
         batch_size: int,
         workers: int | None,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected a positive number, got {batch_size}")
-        if workers is not None and workers < 0:
-            raise ValueError(f"workers: expected a number of processes or null, got {workers}")
+        super().__init__(batch_size, workers)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
 
     def read_splits(self) -> Splits:
         """Find the images of the three splits."""
@@ -77,84 +67,36 @@ class Labelled(LightningDataModule):
         """The three splits, found once."""
         return self.read_splits()
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        split, trainer = self.splits.train, self.trainer
-        replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        order = EpochOrder(split.labels, replicas, rank)
-        if trainer:
-            # The epochs that are behind a resumed run. Lightning sets this too, but only when batches are on their way.
-            progress: Any = trainer.fit_loop.epoch_progress.current
-            order.set_epoch(progress.processed)
-        # Batch norm cannot learn from a single image.
-        drop_last = len(order) % self.batch_size == 1 and len(order) > 1
-        return self._loader(Augmented(split, self.read, self.augmentation), sampler=order, drop_last=drop_last)
+    def train_set(self) -> Dataset[Batch]:
+        return Examples(self.splits.train, self.read, self.augmentation)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(Plain(self.splits.val, self.read, self.preprocessing))
+    def val_set(self) -> Dataset[Batch]:
+        return Examples(self.splits.val, self.read, self.preprocessing)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(Plain(self.splits.test, self.read, self.preprocessing))
+    def test_set(self) -> Dataset[Batch]:
+        return Examples(self.splits.test, self.read, self.preprocessing)
 
-    def predict_dataloader(self) -> DataLoader[Query]:
-        return self._loader(Unlabelled(self.splits.test, self.read, self.preprocessing))
-
-    def _loader(self, images: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
-        return DataLoader(
-            images,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # of its own: loading draws nothing from the numbers that dropout sees
-            **kwargs,
-        )
+    def predict_set(self) -> Dataset[Any]:
+        return Unlabelled(self.splits.test, self.read, self.preprocessing)
 
 
-class Plain(Dataset[Batch]):
-    """Preprocessed images with their labels."""
+class Examples(Dataset[Batch]):
+    """Preprocessed or augmented images with their labels."""
 
-    def __init__(self, split: Split, read: Callable[[Any], Tensor], preprocessing: Callable[[Tensor], Tensor]) -> None:
-        self.split, self.read, self.preprocessing = split, read, preprocessing
+    def __init__(self, split: Split, read: Callable[[Any], Tensor], transform: Callable[[Tensor], Tensor]) -> None:
+        self.split, self.read, self.transform = split, read, transform
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def __getitem__(self, index: int) -> Batch:
-        image = self.preprocessing(self.read(self.split.items[index]))
+        image = self.transform(self.read(self.split.items[index]))
         return Batch(image, torch.tensor(self.split.labels[index]))
 
 
-class Unlabelled(Plain):
+class Unlabelled(Examples):
     """Preprocessed images under their paths, or under their index where there is no file."""
 
     def __getitem__(self, index: int) -> Query:  # type: ignore[override]
         item = self.split.items[index]
-        return Query(self.preprocessing(self.read(item)), str(index if isinstance(item, Tensor) else item))
-
-
-class Augmented(Plain):
-    """Augmented images. What chance does to an image depends on seed, epoch and index alone.
-
-    So a run does not depend on the number of workers, and a resumed run continues as if it had not stopped.
-    """
-
-    def __getitem__(self, place: tuple[int, int]) -> Batch:  # type: ignore[override]
-        epoch, index = place
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(hash((_seed(), epoch, index)))
-            return super().__getitem__(index)
-
-
-class EpochOrder(DistributedSampler[int]):
-    """Yield (epoch, index) in an order drawn from seed and epoch, each process its share."""
-
-    def __init__(self, labels: Sequence[int], replicas: int, rank: int) -> None:
-        super().__init__(labels, replicas, rank, shuffle=True, seed=_seed())  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        indices = super().__iter__()
-        return ((self.epoch, index) for index in indices)
-
-
-def _seed() -> int:
-    return int(os.environ.get("PL_GLOBAL_SEED", "0"))  # set by Lightning's seed_everything, in workers too
+        return Query(self.transform(self.read(item)), str(index if isinstance(item, Tensor) else item))

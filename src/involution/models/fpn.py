@@ -34,7 +34,7 @@ def local_layer(name: str, channels: int, argument: str = "neck") -> nn.Module:
     return LAYERS[name](channels)
 
 
-class FeaturePyramid(FeaturePyramidNetwork):
+class FeaturePyramid(FeaturePyramidNetwork):  # type: ignore[misc]  # torchvision has no types
     """Maps of all stages, each with what the coarser ones know, in the same number of channels.
 
         P(i) = layer(M(i))        M(i) = conv1x1(C(i)) + nearest(M(i + 1))
@@ -83,7 +83,7 @@ class FeaturePyramid(FeaturePyramidNetwork):
         return list(super().forward({str(level): x for level, x in enumerate(maps)}).values())
 
 
-class ExtraConvolutions(ExtraFPNBlock):
+class ExtraConvolutions(ExtraFPNBlock):  # type: ignore[misc]
     """RetinaNet's two further levels: 3x3 convolutions of stride 2, of the last stage and then of the first of them.
 
     Unlike torchvision's, and as in the released RetinaNets, there is no ReLU between the two.

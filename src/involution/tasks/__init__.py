@@ -2,7 +2,20 @@
 
 from involution.tasks.checkpoint import load_task, read_checkpoint
 from involution.tasks.classification import Classification
-from involution.tasks.schedule import CosinePerEpoch, Schedule
+from involution.tasks.detection import Detection
+from involution.tasks.schedule import CosinePerEpoch, PolynomialPerIteration, Schedule, Steps
+from involution.tasks.segmentation import Segmentation
 from involution.tasks.task import Task
 
-__all__ = ["Classification", "CosinePerEpoch", "Schedule", "Task", "load_task", "read_checkpoint"]
+__all__ = [
+    "Classification",
+    "CosinePerEpoch",
+    "Detection",
+    "PolynomialPerIteration",
+    "Schedule",
+    "Segmentation",
+    "Steps",
+    "Task",
+    "load_task",
+    "read_checkpoint",
+]

@@ -13,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 import involution.models  # noqa: F401  (registers the networks in timm)
-from involution.data import Batch, Query
+from involution.data import Batch, Preprocessing, Query
 from involution.tasks.schedule import Schedule
 from involution.tasks.task import Task
 
@@ -57,7 +57,7 @@ class Classification(Task):
         super().__init__(model, channels, optimizer, schedule, channels_last, compile)
         self.save_hyperparameters()
         self.classes = classes
-        self.preprocessing = preprocessing
+        self.preprocessing = Preprocessing(**preprocessing)
         self.label_smoothing = label_smoothing
         accuracy: dict[str, Metric | MetricCollection] = {
             f"top{k}": _accuracy(k, len(classes)) for k in (1, 5) if k < len(classes)
@@ -89,6 +89,9 @@ class Classification(Task):
             }
             for name, values, labels in zip(batch.names, top.values.tolist(), top.indices.tolist(), strict=True)
         ]
+
+    def line(self, summary: dict[str, Any]) -> str:
+        return "  ".join(f"{c['name']} {c['probability']:.1%}" for c in summary["classes"][:3])
 
     def _judge(self, batch: Batch, stage: str, accuracy: MetricCollection) -> None:
         logits = self(batch.images)

@@ -48,3 +48,52 @@ class CosinePerEpoch(Schedule):
 
     def decay(self, iteration: int, per_epoch: int, epochs: int) -> float:
         return (1 + math.cos(math.pi * (iteration // per_epoch) / epochs)) / 2
+
+
+class PolynomialPerIteration(Schedule):
+    """From 1 down to `end_factor`, moving with every iteration n of N: decay = (1 − end) · (1 − n / N)^power + end.
+
+    The schedule of the released segmentors, with power 0.9 and no warm-up.
+
+    Args:
+        power: 1 is a straight line.
+        end_factor: of the learning rate at the end.
+        warmup_epochs, warmup_factor: of `Schedule`.
+
+    >>> recipe = PolynomialPerIteration(power=0.9, end_factor=0.01, warmup_epochs=0, warmup_factor=1)
+    >>> [round(0.01 * recipe.factor(n, per_epoch=372, epochs=215), 6) for n in (0, 39990, 79980)]
+    [0.01, 0.005405, 0.0001]
+    """
+
+    def __init__(self, power: float, end_factor: float, warmup_epochs: float, warmup_factor: float) -> None:
+        super().__init__(warmup_epochs, warmup_factor)
+        if power <= 0:
+            raise ValueError(f"power: expected a positive number, got {power}")
+        if not 0 <= end_factor <= 1:
+            raise ValueError(f"end_factor: expected 0 to 1, got {end_factor}")
+        self.power, self.end_factor = power, end_factor
+
+    def decay(self, iteration: int, per_epoch: int, epochs: int) -> float:
+        left = max(0.0, 1 - iteration / (per_epoch * epochs))
+        return (1 - self.end_factor) * left**self.power + self.end_factor
+
+
+class Steps(Schedule):
+    """A factor for every one of these epochs that is over: decay = factor^(number of `epochs` ≤ e).
+
+    Args:
+        epochs: at whose beginnings the rate falls.
+        factor: by which it falls.
+        warmup_epochs, warmup_factor: of `Schedule`.
+
+    >>> recipe = Steps(epochs=[8, 11], factor=0.1, warmup_epochs=0.5, warmup_factor=0.001)
+    >>> [round(0.02 * recipe.factor(n, per_epoch=1000, epochs=12), 6) for n in (0, 250, 7999, 8000, 11000)]
+    [2e-05, 0.01001, 0.02, 0.002, 0.0002]
+    """
+
+    def __init__(self, epochs: list[int], factor: float, warmup_epochs: float, warmup_factor: float) -> None:
+        super().__init__(warmup_epochs, warmup_factor)
+        self.epochs, self.step = epochs, factor
+
+    def decay(self, iteration: int, per_epoch: int, epochs: int) -> float:
+        return self.step ** sum(iteration // per_epoch >= epoch for epoch in self.epochs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,12 @@ class Task(LightningModule):
 
     identity: tuple[str, ...] = ()
     """Hyperparameters in which a checkpoint must agree with the task that loads it."""
+
+    preprocessing: Any
+    """What an image goes through before it is judged: uint8 [C, H, W] → float32 in [0, 1]; knows its `channels`."""
+
+    collate: Callable[[list[Any]], Any] | None = None
+    """Makes a batch of images to be predicted; None stacks them."""
 
     mean: Tensor
     std: Tensor
@@ -60,6 +67,17 @@ class Task(LightningModule):
     def forward(self, images: Tensor) -> Any:
         """Apply the network to [B, C, H, W] in [0, 1]."""
         return self.net(self.normalize(images))
+
+    def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
+        """Return what `predict_step` says of an image as JSON can hold it."""
+        return prediction
+
+    def line(self, summary: dict[str, Any]) -> str:
+        """Return the summary of an image in a few words."""
+        raise NotImplementedError
+
+    def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
+        """Leave in `folder` what is better seen than read about the image, [C, H, W] in [0, 1]; nothing by default."""
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

@@ -1,0 +1,60 @@
+"""COCO's twelve figures, of boxes and of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torchmetrics.detection import MeanAveragePrecision
+
+FIGURES = {
+    "map": "ap",
+    "map_50": "ap50",
+    "map_75": "ap75",
+    "map_small": "ap_small",
+    "map_medium": "ap_medium",
+    "map_large": "ap_large",
+    "mar_1": "ar1",
+    "mar_10": "ar10",
+    "mar_100": "ar100",
+    "mar_small": "ar_small",
+    "mar_medium": "ar_medium",
+    "mar_large": "ar_large",
+}
+"""torchmetrics' names → ours. AP is over IoU 0.5 to 0.95 unless a number says which; AR over 1, 10 or 100 objects."""
+
+THRESHOLD = 0.5  # of a mask's probability
+
+
+class AveragePrecision(MeanAveragePrecision):
+    """Average precision and recall of detections, computed by COCO's own code.
+
+    Args:
+        masks: judge masks as well as boxes.
+
+    >>> import torch
+    >>> metric = AveragePrecision(masks=False)
+    >>> objects = {"boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]]), "labels": torch.tensor([1])}
+    >>> metric.update([{**objects, "scores": torch.tensor([0.7])}], [objects])
+    >>> float(metric.compute()["box_ap50"])
+    1.0
+    """
+
+    def __init__(self, masks: bool) -> None:
+        super().__init__(iou_type=("bbox", "segm") if masks else "bbox", backend="pycocotools")
+        self.warn_on_many_detections = False  # more than COCO's 100; the best of them are judged
+
+    def update(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
+        """Take the detections of some images, as torchvision's detectors give them, and what there was to find."""
+        masks = "segm" in self.iou_type
+        binary = [{**f, "masks": f["masks"][:, 0] > THRESHOLD} if masks else f for f in found]
+        there = [{**t, "masks": t["masks"].bool()} if masks else t for t in targets]
+        super().update(binary, there)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the figures as `box_ap`, `box_ap50`, … and `mask_ap`, …, in units of 1; −1 is: nothing to find."""
+        figures = super().compute()
+        kinds = {"bbox_": "box", "segm_": "mask"} if "segm" in self.iou_type else {"": "box"}
+        return {
+            f"{ours}_{name}": figures[theirs + key] for theirs, ours in kinds.items() for key, name in FIGURES.items()
+        }

@@ -1,0 +1,144 @@
+"""Find the objects in an image: their boxes and, where the detector has a head for them, their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torchvision.ops import box_convert
+from torchvision.transforms.v2.functional import to_pil_image
+
+from involution.data import Objects, Query
+from involution.data.batch import ragged
+from involution.data.objects import Unchanged
+from involution.data.run_lengths import run_lengths
+from involution.models.detection import DETECTORS
+from involution.tasks.average_precision import THRESHOLD, AveragePrecision
+from involution.tasks.pictures import CONFIDENT, draw_objects
+from involution.tasks.schedule import Schedule
+from involution.tasks.task import Task
+
+PICTURES = 4  # of the first batch, at every validation
+
+
+class Detection(Task):
+    """Boxes and masks of objects, learned with the losses of the detector, judged by COCO's average precision.
+
+    Args:
+        detector: "faster_rcnn", "mask_rcnn" or "retinanet".
+        network: the backbone, a name of timm's registry.
+        classes: names of the classes, without the background.
+        preprocessing: arguments of `involution.data.objects.Unchanged`.
+        optimizer: called with all parameters that learn.
+        schedule: of the learning rate.
+        options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.
+        channels_last: lay images and weights out with neighbouring channels side by side.
+        compile: have `torch.compile` translate backbone and neck.
+
+    Raises:
+        ValueError: there is no such detector, or it takes no such arguments.
+    """
+
+    identity = ("detector", "network", "options", "classes")
+    collate = staticmethod(ragged)
+
+    def __init__(
+        self,
+        detector: str,
+        network: str,
+        classes: list[str],
+        preprocessing: dict[str, int],
+        optimizer: OptimizerCallable,
+        schedule: Schedule,
+        options: dict[str, Any] | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        if detector not in DETECTORS:
+            raise ValueError(f"detector: expected one of {', '.join(DETECTORS)}, got {detector!r}")
+        try:
+            net: Any = DETECTORS[detector](network, num_classes=len(classes) + 1, **options or {})
+        except TypeError as error:
+            raise ValueError(f"options: expected arguments of {detector}, got {options} ({error})") from None
+        super().__init__(net, preprocessing["channels"], optimizer, schedule, channels_last, compile=False)
+        if compile:
+            net.backbone.compile()
+        self.save_hyperparameters()
+        self.classes = classes
+        self.preprocessing = Unchanged(**preprocessing)
+        self.masks = detector == "mask_rcnn"
+        self.val_precision = AveragePrecision(self.masks)
+        self.test_precision = AveragePrecision(self.masks)
+
+    def forward(self, images: Any, targets: Sequence[dict[str, Tensor]] | None = None) -> Any:
+        """Return what the detector says of images in [0, 1], which it normalizes and resizes itself."""
+        return self.net(images, targets)
+
+    def training_step(self, batch: Objects, index: int) -> Tensor:
+        losses: dict[str, Tensor] = self(batch.images, batch.targets)
+        loss = torch.stack(list(losses.values())).sum()
+        self.log("loss", loss, prog_bar=True, logger=False)
+        parts = {f"train/{name.removeprefix('loss_')}": part for name, part in losses.items()}
+        self.log_dict(
+            {"train/loss": loss, **parts}, on_step=False, on_epoch=True, batch_size=len(batch.images), sync_dist=True
+        )
+        return loss
+
+    def validation_step(self, batch: Objects, index: int) -> None:
+        found = self(batch.images)
+        self.val_precision.update(found, batch.targets)
+        if index == 0:
+            self._show(batch.images, found)
+
+    def on_validation_epoch_end(self) -> None:
+        self._judge("val", self.val_precision)
+
+    def test_step(self, batch: Objects, index: int) -> None:
+        self.test_precision.update(self(batch.images), batch.targets)
+
+    def on_test_epoch_end(self) -> None:
+        self._judge("test", self.test_precision)
+
+    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+        """Return for each image its name and what was found in it, best first."""
+        return [{"image": name, **found} for name, found in zip(batch.names, self(batch.images), strict=True)]
+
+    def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
+        """Return the objects with name, score, box (x, y, width, height in pixels) and mask (COCO's run lengths)."""
+        boxes = box_convert(prediction["boxes"], "xyxy", "xywh").tolist()
+        objects: list[dict[str, Any]] = [
+            {"name": self.classes[label - 1], "score": score, "box": box}
+            for label, score, box in zip(
+                prediction["labels"].tolist(), prediction["scores"].tolist(), boxes, strict=True
+            )
+        ]
+        for found, mask in zip(objects, prediction.get("masks", ()), strict=False):
+            found["mask"] = run_lengths(mask[0] > THRESHOLD)
+        return {"image": prediction["image"], "objects": objects}
+
+    def line(self, summary: dict[str, Any]) -> str:
+        sure = [f"{o['name']} {o['score']:.0%}" for o in summary["objects"] if o["score"] >= CONFIDENT]
+        return "  ".join(sure[:5]) + (f"  and {len(sure) - 5} more" if len(sure) > 5 else "") or "nothing"
+
+    def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
+        """Write the image with the objects drawn into it."""
+        picture = draw_objects(image, prediction, self.classes)
+        to_pil_image(picture).save(folder / f"{Path(prediction['image']).stem}.png")
+
+    def _judge(self, stage: str, precision: AveragePrecision) -> None:
+        figures = precision.compute()
+        precision.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in figures.items()}, prog_bar=False)
+
+    def _show(self, images: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
+        """Log what is found in the first images, where a logger takes pictures."""
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for number, (image, objects) in enumerate(list(zip(images, found, strict=True))[:PICTURES]):
+                    picture = draw_objects(image, objects, self.classes)
+                    logger.experiment.add_image(f"val/{number}", picture, self.global_step)

@@ -1,0 +1,60 @@
+"""Predictions drawn into their images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_dtype
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+CONFIDENT = 0.5
+"""Score from which on an object is drawn."""
+
+COLORS = ("#ff7f0e", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#e377c2", "#bcbd22", "#17becf")
+
+
+def draw_objects(
+    image: Tensor, objects: dict[str, Tensor], classes: Sequence[str], confident: float = CONFIDENT
+) -> Tensor:
+    """Draw boxes, masks, names and scores into an image.
+
+    Args:
+        image: [3, H, W] in [0, 1].
+        objects: boxes, labels, scores and perhaps masks, as torchvision's detectors give them.
+        classes: names; that of label n is the one before it, 0 being the background.
+        confident: score from which on an object is drawn.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    picture = to_dtype(image.cpu(), torch.uint8, scale=True)
+    sure = objects["scores"] >= confident
+    if not sure.any():
+        return picture
+    boxes, labels, scores = (objects[name][sure].cpu() for name in ("boxes", "labels", "scores"))
+    colors = list(islice(cycle(COLORS), len(boxes)))
+    if "masks" in objects:
+        masks = objects["masks"][sure, 0].cpu() > 0.5
+        picture = draw_segmentation_masks(picture, masks, alpha=0.5, colors=colors)
+    names = [f"{classes[label - 1]} {score:.0%}" for label, score in zip(labels.tolist(), scores.tolist(), strict=True)]
+    return draw_bounding_boxes(picture, boxes, names, colors=colors, width=2)
+
+
+def draw_classes(image: Tensor, mask: Tensor, colors: Sequence[Sequence[int]], alpha: float = 0.6) -> Tensor:
+    """Lay the colours of the classes over an image.
+
+    Args:
+        image: [3, H, W] in [0, 1].
+        mask: [H, W], index of a class at every pixel.
+        colors: of the classes, RGB from 0 to 255.
+        alpha: 0 leaves the image as it is, 1 covers it.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    layers = torch.arange(len(colors))[:, None, None] == mask.cpu()
+    picture = to_dtype(image.cpu(), torch.uint8, scale=True)
+    return draw_segmentation_masks(picture, layers, alpha, [tuple(color) for color in colors])
