@@ -17,6 +17,7 @@ SYNTHETIC = "--data=involution.data.Synthetic"
 DATA = {
     "cifar10": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
     "digits": lambda images: ["--data.batch_size=2"],
+    "tiny_imagenet": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
     "imagenet": lambda images: [SYNTHETIC, "--data.size=224", "--data.num_classes=1000", "--data.batch_size=2"],
 }
 

@@ -20,6 +20,9 @@ COMMANDS = {
     "predict": ("predict", "name what is in images, with a checkpoint"),
     "info": ("info", "versions, devices, and which implementation serves each"),
     "profile": ("profile", "parameters and multiply-adds of a network"),
+    "explain": ("explain", "draw the kernels that a network generates for images"),
+    "explore": ("explore", "the same in the browser, for any image, layer and pixel"),
+    "curves": ("curves", "draw the learning curves of runs"),
 }
 
 _HELP = "\n".join(

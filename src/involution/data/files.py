@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -14,25 +15,43 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 from involution.data.batch import Query
 from involution.data.transforms import Preprocessing
 
+MAX_PIXELS = 2**26
+"""Of an image, 67 million: a file of a few kilobytes can claim billions."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read, by its content and not by its name; formats that start other programs are not among them."""
+
 
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
     """Decode a file, upright by its EXIF orientation, to uint8 [channels, H, W]; 3 channels are RGB, 1 is grey.
 
+    Of an animation it is the first frame; 16 bits per channel become 8; transparency is dropped.
+
     Raises:
-        ValueError: there is no such file, or it holds no whole image; the message names it.
+        ValueError: there is no such file, it holds no whole image, or one of more than `MAX_PIXELS`; the message names
+            it.
     """
     try:
-        with Image.open(path) as file:
-            return pil_to_tensor(ImageOps.exif_transpose(file).convert("RGB" if channels == 3 else "L"))
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return pil_to_tensor(_eight_bits(ImageOps.exif_transpose(file)).convert("RGB" if channels == 3 else "L"))
     except FileNotFoundError:
         raise ValueError(f"image: expected a file, got {path}, which does not exist") from None
-    except (
-        OSError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:  # Pillow reports a broken PNG as a SyntaxError
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"image: expected at most {MAX_PIXELS:,} pixels, got {path} with more") from None
+    except Exception as error:  # what a broken file makes Pillow raise is of almost any kind
         reason = "not a known format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return an image of 16 bits with 8, which Pillow would cut off at 255, and a palette without transparency."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits per channel")
+    return image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:

@@ -1,0 +1,23 @@
+"""`involution curves RUN ... --out FILE`: draw the learning curves that `involution fit` logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from involution.cli.errors import Parser
+from involution.cli.explain import picture_path
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Draw the curves and write them to a file."""
+    parser = Parser(prog="involution curves", description=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folders of `involution fit`, such as runs/digits/version_0"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, by its ending")
+    given = parser.parse_args(arguments)
+    out = picture_path(given.out)
+
+    from involution.visualize import draw_curves, read_curves  # after the arguments are known to be right
+
+    draw_curves({run: read_curves(run) for run in given.runs}).savefig(out, dpi=150)

@@ -1,0 +1,105 @@
+"""`involution explain IMAGE ... --model NAME --out FILE`: what the kernels of a network look like on images.
+
+A row per image, a column per group: the sum of the kernel generated at every pixel, over the image (Figure 3 of the
+paper). With `--pixel` the kernels themselves at these pixels, beside the one that a convolution has everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from involution.cli.errors import Parser
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from involution.explore import Look
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Draw the picture and write it to a file."""
+    given = _parser().parse_args(arguments)
+    for name, value, least in (("groups", given.groups, 1), ("size", given.size or 1, 1)):
+        if value < least:
+            raise ValueError(f"--{name}: expected a positive number, got {value}")
+    out = picture_path(given.out)
+
+    from involution.data.files import find_images, read_image  # after the arguments are known to be right
+    from involution.explore import load_network
+
+    network = load_network(given.model, given.checkpoint)
+    if given.checkpoint is None:
+        print(f"{given.model} without --checkpoint: its weights are random", file=sys.stderr)
+    images = [read_image(path) for path in find_images(given.images)]
+    looks = [network.look(image, given.size) for image in images]
+    figure = _kernels(given, images, looks) if given.pixel else _heat_maps(given, looks)
+    figure.savefig(out, dpi=200)
+
+
+def picture_path(out: str) -> Path:
+    """Return where a picture goes, if it can go there."""
+    path = Path(out)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"--out: expected a file ending in {', '.join(FORMATS)}, got {out}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
+    return path
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="involution explain", description=__doc__)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders with images")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a RedNet of timm's registry; that of the checkpoint by default"
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", help="of `involution fit`, or weights; random ones by default")
+    parser.add_argument(
+        "--layer", action="append", metavar="NAME", help="a name in the module tree, may be repeated; see README"
+    )
+    parser.add_argument("--groups", type=int, default=4, help="of each layer that are drawn, at most (default: 4)")
+    parser.add_argument("--size", type=int, help="short side of the image that the network sees, in pixels")
+    parser.add_argument(
+        "--pixel", nargs=2, type=int, action="append", metavar=("X", "Y"), help="a pixel of one image; may be repeated"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, by its ending")
+    return parser
+
+
+def _heat_maps(given: Any, looks: Sequence[Look]) -> Figure:
+    from involution.visualize import draw_heat_maps
+
+    maps = {
+        name: [look.layers[name].kernel[0].sum((1, 2)) for look in looks] for name in _choose(given.layer, looks[0])
+    }
+    return draw_heat_maps([look.image for look in looks], maps, given.groups)
+
+
+def _kernels(given: Any, images: Sequence[Any], looks: Sequence[Look]) -> Figure:
+    from involution.visualize import draw_kernels
+
+    layers = _choose(given.layer, looks[0])
+    if len(looks) != 1 or len(layers) != 1:
+        raise ValueError(f"--pixel: expected one image and one layer, got {len(looks)} and {len(layers)}")
+    [look], (height, width) = looks, images[0].shape[-2:]
+    for x, y in given.pixel:
+        if not (0 <= x < width and 0 <= y < height):
+            raise ValueError(f"--pixel: expected X in 0 to {width - 1} and Y in 0 to {height - 1}, got {x} {y}")
+    pixels = [(x * look.image.shape[2] / width, y * look.image.shape[1] / height) for x, y in given.pixel]
+    return draw_kernels(look.image, look.layers[layers[0]], pixels, given.groups, layers[0])
+
+
+def _choose(names: Sequence[str] | None, look: Look) -> list[str]:
+    """Return the layers that were asked for; by default a usual one."""
+    from involution.explore.views import usual_layer
+
+    for name in names or ():
+        if name not in look.layers:
+            raise ValueError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}")
+    if names:
+        return list(dict.fromkeys(names))
+    return [usual_layer(look)]

@@ -1,0 +1,48 @@
+"""`involution explore`: a page for the browser that shows the kernels of a network on any image.
+
+It can be reached from this machine alone. With `--checkpoints` the checkpoints in a folder are offered beside the
+networks without training; any other can be dropped on the page.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from involution.cli.errors import Parser
+
+ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Serve the page until the user interrupts it."""
+    parser = Parser(prog="involution explore", description=__doc__)
+    parser.add_argument("--checkpoints", metavar="FOLDER", help="offer the checkpoints in this folder and below")
+    parser.add_argument("--port", type=int, help="of the page; by default the first that is free from 7860 on")
+    given = parser.parse_args(arguments)
+    if given.port is not None and not 1 <= given.port <= 65535:
+        raise ValueError(f"--port: expected 1 to 65535, got {given.port}")
+    checkpoints = _find(Path(given.checkpoints)) if given.checkpoints else {}
+    if find_spec("gradio") is None:
+        raise ValueError("explore: expected the package gradio, got none; `pip install involution[explore]`")
+
+    from involution.explore.explorer import Explorer, samples  # after the arguments are known to be right
+    from involution.explore.server import serve
+
+    with serve(Explorer(checkpoints, samples()), given.port) as address:
+        print(f"{address} (Ctrl+C ends it)", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+
+
+def _find(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ValueError(f"--checkpoints: expected a folder, got {folder}, which is none")
+    files = sorted(path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file())
+    if not files:
+        raise ValueError(f"--checkpoints: expected files ending in {', '.join(ENDINGS)}, got {folder} with none")
+    return {str(path.relative_to(folder)): path for path in files}

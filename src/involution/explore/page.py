@@ -1,0 +1,195 @@
+"""The page of `involution explore`: what stands where, and which event calls what. Its logic is in `views`."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from involution.explore.explorer import Explorer, Source, read_photograph
+from involution.explore.pictures import shown_size
+from involution.explore.views import View, show
+
+INTRODUCTION = """# What the kernels see
+An involution generates a kernel at every pixel. The map shows the sum of the kernels of one group of channels, red
+above zero, blue below. **Click a pixel** to see its kernels and where on the image they look."""
+
+CSS = """
+.gradio-container {max-width: 1500px !important; margin: auto}
+.message:empty {display: none}
+.message p {margin: 0; padding: 8px 12px; border-left: 4px solid #b2182b; background: #fbeae6; color: #40080f}
+.legend {display: flex; align-items: center; gap: 8px; font-variant-numeric: tabular-nums}
+.legend i {flex: 1; height: 12px; background: linear-gradient(to right, #053061, #4393c3, #f7f7f7, #d6604d, #67001f)}
+.picture img {cursor: crosshair}
+.upload {min-height: 90px}
+"""
+
+
+OWN_CHECKPOINT, OWN_IMAGE = "your checkpoint", "your image"
+HIDDEN: dict[str, Any] = {"api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The parts of one view."""
+
+    view: gr.State
+    network: gr.Dropdown
+    checkpoint: gr.File
+    sample: gr.Dropdown
+    upload: gr.File
+    layer: gr.Dropdown
+    group: gr.Dropdown
+    size: gr.Slider
+    message: gr.HTML
+    heat: gr.Image
+    legend: gr.HTML
+    kernels: gr.Image
+    window: gr.Image
+    classes: gr.Label
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What changes with the view, in the order of `_outputs`."""
+        return [
+            *(self.view, self.message, self.network, self.sample, self.layer, self.group, self.size),
+            *(self.heat, self.legend, self.kernels, self.window, self.classes),
+        ]
+
+
+def create_page(explorer: Explorer) -> gr.Blocks:
+    """Return the page, ready to be launched."""
+    start = View(next(iter(explorer.sources.values())), next(iter(explorer.images.values())))
+    page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
+    with page:
+        gr.Markdown(INTRODUCTION)
+        compare = gr.Checkbox(label="Compare two networks or two images", elem_id="compare")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                first = _panel(explorer, start, "a")
+            with gr.Column(min_width=320, visible=False) as beside:
+                second = _panel(explorer, start, "b")
+        for panel in (first, second):
+            _connect_choices(explorer, panel)
+            _connect_clicks(explorer, panel, (first, second), compare)
+        compare.change(lambda on: gr.Column(visible=on), compare, beside, **HIDDEN)
+        both = [*first.outputs, *second.outputs]
+        page.load(lambda: _outputs(explorer, start) * 2, None, both, **HIDDEN)
+    page.queue(max_size=64, default_concurrency_limit=8)
+    return page
+
+
+def _panel(explorer: Explorer, start: View, name: str) -> Panel:
+    choice: dict[str, Any] = {"interactive": True, "filterable": False}
+    picture: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+    networks, images = [*explorer.sources, OWN_CHECKPOINT], [*explorer.images, OWN_IMAGE]
+    with gr.Row():
+        network = gr.Dropdown(networks, label="Network", elem_id=f"network-{name}", **choice)
+        sample = gr.Dropdown(images, label="Image", elem_id=f"sample-{name}", **choice)
+    with gr.Accordion("An image or a checkpoint of your own", open=False, elem_id=f"own-{name}"), gr.Row():
+        upload = gr.File(label="Image", elem_id=f"upload-{name}", height=120)
+        checkpoint = gr.File(label="Checkpoint", elem_id=f"checkpoint-{name}", height=120)
+    with gr.Row():
+        layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", **choice)
+        group = gr.Dropdown([], label="Group", elem_id=f"group-{name}", min_width=80, **choice)
+        size = gr.Slider(32, 512, step=32, label="Short side that the network sees, pixels", elem_id=f"size-{name}")
+    return Panel(
+        view=gr.State(start, time_to_live=3600),
+        network=network,
+        checkpoint=checkpoint,
+        sample=sample,
+        upload=upload,
+        layer=layer,
+        group=group,
+        size=size,
+        message=gr.HTML(elem_id=f"message-{name}", elem_classes="message"),
+        heat=gr.Image(label="Sum of the kernels", elem_id=f"heat-{name}", elem_classes="picture", **picture),
+        legend=gr.HTML(elem_id=f"legend-{name}"),
+        kernels=gr.Image(label="Kernels of the groups", elem_id=f"kernels-{name}", **picture),
+        window=gr.Image(label="Where the kernel looks", elem_id=f"window-{name}", **picture),
+        classes=gr.Label(label="What it is taken for", elem_id=f"classes-{name}", show_heading=False),
+    )
+
+
+def _connect_choices(explorer: Explorer, panel: Panel) -> None:
+    def on(event: Callable[..., Any], part: Any, change: Callable[[View, Any], View]) -> None:
+        def answer(view: View, value: Any) -> list[Any]:
+            try:
+                return _outputs(explorer, change(view, value))
+            except ValueError as error:
+                return [gr.skip(), f"<p>{html.escape(str(error))}</p>", *[gr.skip()] * (len(panel.outputs) - 2)]
+
+        event(answer, [panel.view, part], panel.outputs, show_progress="hidden", **HIDDEN)
+
+    def network(view: View, name: str) -> View:
+        source = explorer.sources.get(name, view.own_source)
+        if source is None:
+            raise ValueError("checkpoint: expected one from you, got none yet")
+        return replace(view, source=source, size=0)
+
+    def sample(view: View, name: str) -> View:
+        image = explorer.images.get(name, view.own_image)
+        if image is None:
+            raise ValueError("image: expected one from you, got none yet")
+        return replace(view, image=image)
+
+    def upload(view: View, path: str) -> View:
+        image = read_photograph(path)
+        return replace(view, image=image, own_image=image)
+
+    def checkpoint(view: View, path: str) -> View:
+        source = Source(None, Path(path))
+        return replace(view, source=source, own_source=source, size=0)
+
+    on(panel.network.input, panel.network, network)
+    on(panel.sample.input, panel.sample, sample)
+    on(panel.upload.upload, panel.upload, upload)
+    on(panel.checkpoint.upload, panel.checkpoint, checkpoint)
+    on(panel.layer.input, panel.layer, lambda view, name: replace(view, layer=str(name)))
+    on(panel.group.input, panel.group, lambda view, number: replace(view, group=int(number)))
+    on(panel.size.release, panel.size, lambda view, side: replace(view, size=int(side)))
+
+
+def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Panel], compare: gr.Checkbox) -> None:
+    """Have a click move the place in both views."""
+
+    def click(view: View, first: View, second: View, compared: bool, event: gr.SelectData) -> list[Any]:
+        (x, y), (width, height) = event.index, shown_size(view.image.pixels)
+        place = (x + 0.5) / width, (y + 0.5) / height
+        moved = replace(second, place=place)
+        right = _outputs(explorer, moved) if compared else [moved, *[gr.skip()] * (len(panels[1].outputs) - 1)]
+        return [*_outputs(explorer, replace(first, place=place)), *right]
+
+    clicked.heat.select(
+        click,
+        [clicked.view, panels[0].view, panels[1].view, compare],
+        [*panels[0].outputs, *panels[1].outputs],
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **HIDDEN,
+    )
+
+
+def _outputs(explorer: Explorer, view: View) -> list[Any]:
+    shown = show(explorer, view)
+    view = shown.view
+    end = f"{shown.end:.2g}"
+    legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{html.escape(shown.facts)}</small>'
+    return [
+        view,
+        "",
+        next((name for name, source in explorer.sources.items() if source == view.source), OWN_CHECKPOINT),
+        next((name for name, image in explorer.images.items() if image.key == view.image.key), OWN_IMAGE),
+        gr.Dropdown(choices=shown.layers, value=view.layer),
+        gr.Dropdown(choices=list(range(shown.groups)), value=view.group),
+        view.size,
+        shown.heat,
+        legend,
+        shown.kernels,
+        shown.window,
+        gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),
+    ]

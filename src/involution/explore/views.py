@@ -1,0 +1,84 @@
+"""What one user looks at, and what the page shows for it. No page here: state in, pictures out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from involution.explore import pictures
+from involution.explore.explorer import Explorer, Photograph, Source
+from involution.explore.network import Look
+from involution.explore.pictures import Picture, Place
+
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at.
+
+    Args:
+        source: of the network.
+        image: that it is shown.
+        size: short side of the image that the network sees, in pixels; 0 is what the network was made for.
+        layer: an involution of the network; "" is one whose maps are neither points nor the image again.
+        group: of its channels.
+        place: of the kernel, on the image.
+        own_source, own_image: what the user has brought.
+    """
+
+    source: Source
+    image: Photograph
+    size: int = 0
+    layer: str = ""
+    group: int = 0
+    place: Place = (0.5, 0.5)
+    own_source: Source | None = None
+    own_image: Photograph | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is seen, and what can be chosen now."""
+
+    view: View
+    layers: list[str]
+    groups: int
+    heat: Picture
+    end: float  # of the colours
+    kernels: Picture
+    window: Picture
+    classes: list[tuple[str, float]]
+    facts: str
+
+
+def show(explorer: Explorer, view: View) -> Shown:
+    """Return the pictures of a view. A layer or group that the network has not becomes one that it has.
+
+    Raises:
+        ValueError: the network cannot be read.
+    """
+    view = replace(view, size=view.size or explorer.network(view.source).size)
+    look = explorer.look(view.source, view.image, view.size)
+    if view.layer not in look.layers:
+        view = replace(view, layer=usual_layer(look))
+    generated = look.layers[view.layer]
+    groups = generated.kernel.shape[1]
+    view = replace(view, group=min(view.group, groups - 1))
+    rows, columns = generated.kernel.shape[-2:]
+    kh, kw = generated.kernel.shape[2:4]
+    i, j = generated.pixel(*view.place)
+    return Shown(
+        view,
+        list(look.layers),
+        groups,
+        pictures.heat_picture(view.image.pixels, look, view.layer, view.group, view.place),
+        pictures.scale(look, view.layer, view.group),
+        pictures.kernels_picture(look, view.layer, view.place),
+        pictures.window_picture(view.image.pixels, look, view.layer, view.group, view.place),
+        look.classes,
+        f"row {i} of {rows}, column {j} of {columns}; {groups} groups of {kh} x {kw} weights",
+    )
+
+
+def usual_layer(look: Look) -> str:
+    """Return the last layer whose maps have an eighth of the image's height, or the last of all."""
+    fine = [name for name, g in look.layers.items() if g.kernel.shape[-2] * 8 >= look.image.shape[-2]]
+    return fine[-1] if fine else list(look.layers)[-1]

@@ -1,0 +1,141 @@
+"""Networks by name and from checkpoints, without running any code that a file may bring.
+
+A checkpoint names its network; it is believed only as far as our own networks and their arguments of plain numbers go,
+and its weights must fit in number and shape before a network of that size is made.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import ImageNetInfo
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+import involution.models  # noqa: F401  (registers the networks in timm)
+from involution.explore.network import Network
+from involution.models.complexity import build
+from involution.models.rednet import checkpoint_filter_fn
+from involution.models.trunk import DEPTHS
+
+NETWORKS = tuple(f"rednet{depth}" for depth in DEPTHS)
+"""Names that a page offers and a checkpoint may have; other networks have no involutions."""
+
+OPTIONS = {"stem", "stem_kernel_size", "stem_stride", "kernel_size", "group_channels", "reduction_ratio", "drop_rate"}
+"""Arguments of networks that a checkpoint may set. (Others fetch weights or read files.)"""
+
+
+def load_network(name: str | None, checkpoint: str | Path | None = None) -> Network:
+    """Return a network with the weights of a checkpoint, or random ones.
+
+    Args:
+        name: of a network in timm's registry; None is that of the checkpoint.
+        checkpoint: of `involution fit`; or weights alone, ours or the released ones, of PyTorch or as safetensors.
+
+    Raises:
+        ValueError: there is no such network, or a file that is not its checkpoint.
+
+    >>> network = load_network("rednet26")
+    >>> network.size, network.classes
+    (224, [])
+    """
+    if checkpoint is None:
+        if name is None:
+            raise ValueError("model: expected the name of a network or a checkpoint, got neither")
+        _design(name, {}, "model")
+        return _network(timm.create_model(name), {})
+    saved = _read(Path(checkpoint))
+    facts: Mapping[str, Any] = saved.get("hyper_parameters") or {}
+    weights = _weights(saved)
+    own = facts.get("network") or _recognize(weights)
+    if not own:
+        raise ValueError(f"checkpoint: expected weights of {', '.join(NETWORKS)}, got {checkpoint} with others")
+    if name is not None and name != own:
+        raise ValueError(f"model: expected {own!r} as in the checkpoint, got {name!r}")
+    options = dict(facts.get("options") or {})
+    if facts:
+        options |= {"num_classes": len(facts["classes"]), "in_chans": facts["preprocessing"]["channels"]}
+    if not facts and "fc.weight" in weights:
+        options["num_classes"] = len(weights["fc.weight"])
+    model = _design(name or own, options, "checkpoint")
+    _fit(model, weights, checkpoint)
+    model.to_empty(device="cpu").load_state_dict(weights)
+    return _network(model, facts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"checkpoint: expected a file, got {path}, which does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError:
+        raise ValueError("checkpoint: expected the package safetensors to read this file, got none") from None
+    except Exception as error:  # what a broken file makes the readers raise is of almost any kind
+        reason = "holds more than weights" if isinstance(error, pickle.UnpicklingError) else "cannot be read as one"
+        raise ValueError(f"checkpoint: expected weights, got {path}, which {reason}") from None
+    if not isinstance(saved, dict):
+        raise ValueError(f"checkpoint: expected weights, got {path}, which is another file")
+    return saved
+
+
+def _weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    state = saved.get("state_dict", saved)
+    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
+    named = {str(k).removeprefix("net."): v for k, v in tensors.items()}
+    return checkpoint_filter_fn(named, nn.Module())
+
+
+def _recognize(weights: Mapping[str, Tensor]) -> str:
+    """Return the name of the RedNet that these weights belong to, or "" if they are of another network."""
+    blocks = [re.fullmatch(r"layer(\d)\.(\d+)\.conv2\.conv2\.conv\.weight", key) for key in weights]
+    depths = [max((int(m[2]) + 1 for m in blocks if m and m[1] == str(stage)), default=0) for stage in range(1, 5)]
+    return next((f"rednet{depth}" for depth, known in DEPTHS.items() if known == tuple(depths)), "")
+
+
+def _design(name: str, options: Mapping[str, Any], argument: str) -> nn.Module:
+    """Return the network without memory for its weights."""
+    if name not in NETWORKS:
+        raise ValueError(f"{argument}: expected a network of {', '.join(NETWORKS)}, got {name!r}")
+    given = {k: v for k, v in options.items() if v is not None}
+    allowed = OPTIONS | {"num_classes", "in_chans"}
+    if wrong := {k: v for k, v in given.items() if k not in allowed or not isinstance(v, int | float | str)}:
+        raise ValueError(f"{argument}: expected options of {sorted(OPTIONS)}, got {wrong}")
+    return build(name, **given)
+
+
+def _fit(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    got = {k: tuple(v.shape) for k, v in weights.items()}
+    if wrong := sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k)):
+        first = wrong[0]
+        raise ValueError(
+            f"checkpoint: expected the weights of the network, got {source}, in which {len(wrong)} differ: {first} "
+            f"is {got.get(first, 'missing')}, not {expected.get(first, 'there')}"
+        )
+
+
+def _network(model: nn.Module, facts: Mapping[str, Any]) -> Network:
+    preprocessing = facts.get("preprocessing") or {"resize": 224, "channels": 3}
+    mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    if preprocessing["channels"] == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)  # type: ignore[assignment]
+    return Network(model, int(preprocessing["resize"]), mean, std, _in_words(facts.get("classes") or ()))
+
+
+def _in_words(classes: Any) -> list[str]:
+    """Return names of classes, those of WordNet in words."""
+    if not all(re.fullmatch(r"n\d{8}", str(name)) for name in classes):
+        return [str(name) for name in classes]
+    known = ImageNetInfo("imagenet-12k")
+    descriptions = dict(zip(known.label_names(), known.label_descriptions(), strict=True))
+    return [descriptions.get(name, name).partition(",")[0] for name in classes]

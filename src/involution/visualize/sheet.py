@@ -1,0 +1,60 @@
+"""The paper's Figure 3: a row per image, a column per group, the sum of every pixel's kernel over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from involution.visualize import colors
+
+
+def draw_heat_maps(images: Sequence[Tensor], maps: Mapping[str, Sequence[Tensor]], groups: int = 4) -> Figure:
+    r"""Draw one row per image: the image, and of every layer the maps of its first groups over the image.
+
+    Red is positive, blue negative, white zero. Every column has a scale of its own, the same for all images.
+
+    Args:
+        images: each [C, H, W] in [0, 1], RGB or grey; [B, C, H, W] will do.
+        maps: under the name of each layer the maps of these images, each [G, H', W']; from `heat_maps`.
+        groups: of each layer, at most.
+
+    Raises:
+        ValueError: there is no image, or a layer has not one map for each.
+
+    >>> import torch
+    >>> draw_heat_maps(torch.rand(2, 3, 32, 48), {"layer": torch.randn(2, 4, 8, 12)}).axes[1].get_title()
+    'layer\ngroup 0'
+    """
+    if not len(images):
+        raise ValueError("images: expected at least one, got none")
+    for name, layer in maps.items():
+        if len(layer) != len(images):
+            raise ValueError(f"maps: expected one of {name} for each of {len(images)} images, got {len(layer)}")
+    panels = [(name, g) for name, layer in maps.items() for g in range(min(groups, len(layer[0])))]
+    shapes = [image.shape[-2] / image.shape[-1] for image in images]
+    side = 1.35  # inches, of a panel
+    figure = Figure(figsize=(side * (1 + len(panels)), side * sum(shapes) + 0.9), layout="constrained")
+    grid = {"height_ratios": shapes, "hspace": 0, "wspace": 0}
+    axes = figure.subplots(len(images), 1 + len(panels), squeeze=False, gridspec_kw=grid)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
+    for row, image in enumerate(images):
+        show_image(axes[row, 0], image)
+    axes[0, 0].set_title("image", fontsize=8)
+    for column, (name, g) in enumerate(panels, start=1):
+        end = max(colors.limit(heat[g]) for heat in maps[name])
+        for row, image in enumerate(images):
+            axes[row, column].imshow(colors.over(image, maps[name][row][g], end))
+        axes[0, column].set_title(f"{name}\ngroup {g}", fontsize=8)
+        colors.bar(figure, list(axes[:, column]), end, "sum of the kernel")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure
+
+
+def show_image(axis: Axes, image: Tensor) -> None:
+    """Draw an image, [C, H, W] in [0, 1]."""
+    pixels = image.detach().float().clamp(0, 1).movedim(0, 2).expand(-1, -1, 3)
+    axis.imshow(pixels.cpu().numpy())
