@@ -32,8 +32,10 @@ def main() -> None:
 
 def count(row: dict[str, Any]) -> dict[str, Any]:
     """Return what the tables need of a network."""
-    found = profile(row["model"], tuple(row.get("input_size", (224, 224))), **row.get("arguments", {}))
-    return {column: found[column] for column in ("params", "macs", "published_flops")}
+    found = profile(row["model"], row.get("input_size"), **row.get("arguments", {}))
+    frozen = found["trainable_params"] != found["params"]
+    columns = ("params", *(["trainable_params"] if frozen else []), "macs", "published_flops")
+    return {column: found[column] for column in columns}
 
 
 def rows() -> Iterator[dict[str, Any]]:

@@ -29,9 +29,10 @@ def key(row: Row) -> str:
 
 
 def counted(row: Row) -> Row:
-    """Return our counts for a row, params in millions and the others in G."""
+    """Return our counts for a row, params, without the frozen ones, in millions and the others in G."""
     found = json.loads(COUNTS.read_text())[key(row)]
-    return {"params": found["params"] / 1e6, "flops": found["published_flops"] / 1e9, "macs": found["macs"] / 1e9}
+    params = found.get("trainable_params", found["params"])
+    return {"params": params / 1e6, "flops": found["published_flops"] / 1e9, "macs": found["macs"] / 1e9}
 
 
 def printed(value: float, decimals: int) -> str:

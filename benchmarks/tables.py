@@ -15,6 +15,7 @@ from pathlib import Path
 
 import complexity_tables
 import cpu_tables
+import detection_tables
 import gpu_tables
 import local_attention_tables
 
@@ -24,6 +25,7 @@ MARKED = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name
 BLOCKS: dict[str, Callable[[], str]] = {
     **complexity_tables.BLOCKS,
     **cpu_tables.BLOCKS,
+    **detection_tables.BLOCKS,
     **gpu_tables.BLOCKS,
     **local_attention_tables.BLOCKS,
 }

@@ -224,7 +224,7 @@ def uncounted(network: nn.Module) -> list[nn.Module]:
     """Return the modules that the published FLOPs leave out: the last two convolutions of a mask head of convolutions.
 
     The authors' framework has no rule for its own kinds of them. Their mask head of involutions has PyTorch's, which
-    are counted: 6.77 G for 100 masks, by which its row is too large beside the others.
+    are counted.
     """
     if not isinstance(network, detection.MaskRCNN):
         return []
