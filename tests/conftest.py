@@ -49,3 +49,42 @@ def draw_images():
         return root
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def draw_scenes():
+    """Draw scenes of three classes and a frame of 9, which is none: train/ 5, val/ 2 of different sizes."""
+
+    def draw(root):
+        for split, sizes in (("train", [(40, 48)] * 5), ("val", [(40, 48), (31, 45)])):
+            for kind in ("images", "masks"):
+                (root / split / kind).mkdir(parents=True)
+            for i, (height, width) in enumerate(sizes):
+                mask = torch.zeros(height, width, dtype=torch.uint8)
+                mask[height // 2 :] = 1
+                mask[height // 2 - 8 : height // 2 + 8, 8 : 24 + i] = 2
+                mask[[0, -1]] = mask[:, [0, -1]] = 9
+                Image.fromarray((mask * 25 + i).numpy()).convert("RGB").save(root / split / f"images/{i}.jpg")
+                Image.fromarray(mask.numpy()).save(root / split / f"masks/{i}.png")
+        return root
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def draw_cityscapes():
+    """Draw the folders of Cityscapes, two images each of 64 x 72 pixels, every identifier a stripe of two columns."""
+
+    def draw(root):
+        stripes = torch.tensor([*range(34), 255, 7], dtype=torch.uint8).repeat_interleave(2).expand(64, -1)
+        for split in ("train", "val"):
+            for i in range(2):
+                name = f"town/town_{i:06}_000019"
+                image = root / f"leftImg8bit/{split}/{name}_leftImg8bit.png"
+                mask = root / f"gtFine/{split}/{name}_gtFine_labelIds.png"
+                for path, picture in ((image, (stripes * 7).expand(3, -1, -1).movedim(0, 2)), (mask, stripes)):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(picture.contiguous().numpy()).save(path)
+        return root
+
+    return draw

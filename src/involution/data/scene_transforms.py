@@ -1,0 +1,73 @@
+"""What happens to an image and its mask together before a segmentor learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from involution.data.batch import IGNORED
+
+SCALES = (0.5, 2.0)
+SHARE = 0.75  # of the labelled pixels of a crop that one class may have
+TRIES = 10  # to find such a crop
+
+
+class SceneAugmentation:
+    """Scale by 0.5 to 2, cut a part out that is not all of one class, mirror half of the images, change the colours.
+
+    The training of the released segmentors. Colours change as in Liu et al., "SSD", ECCV 2016, section 2.2, each step
+    for half of the images: brightness by 1/8 (here a factor), contrast and saturation by 1/2, hue by a tenth of the
+    circle. What a crop lacks is black, and ignored.
+
+    Args:
+        crop: height and width of the part, in pixels.
+        scale: of the image, before that between 0.5 and 2.
+
+    Shape:
+        uint8 [3, H, W] and uint8 [H, W] → the same of the size of the crop.
+    """
+
+    def __init__(self, crop: Sequence[int], scale: float = 1.0) -> None:
+        if len(crop) != 2 or min(crop) < 1:
+            raise ValueError(f"crop: expected height and width in pixels, got {crop}")
+        self.crop, self.scale = tuple(crop), scale
+        changes = (
+            v2.ColorJitter(brightness=1 / 8),
+            v2.ColorJitter(contrast=1 / 2),
+            v2.ColorJitter(saturation=1 / 2),
+            v2.ColorJitter(hue=1 / 10),
+        )
+        self.distort = v2.Compose([v2.RandomApply([change]) for change in changes])
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        factor = self.scale * torch.empty(()).uniform_(*SCALES).item()
+        size = [max(1, round(side * factor)) for side in mask.shape]
+        image = F.resize(image, size, antialias=False)
+        mask = F.resize(mask[None], size, F.InterpolationMode.NEAREST_EXACT)[0]
+        top, left = self.place(mask)
+        image, mask = self.cut(image, top, left, fill=0), self.cut(mask, top, left, fill=IGNORED)
+        if torch.rand(()) < 0.5:
+            image, mask = image.flip(-1), mask.flip(-1)
+        return self.distort(image), mask
+
+    def place(self, mask: Tensor) -> tuple[int, int]:
+        """Draw a corner, several times if a class has more than its share of what is labelled there."""
+        room = [max(side - part, 0) for side, part in zip(mask.shape, self.crop, strict=True)]
+        for _ in range(TRIES):
+            top, left = (int(torch.randint(free + 1, ())) for free in room)
+            counts = self.cut(mask, top, left, fill=IGNORED).flatten().bincount(minlength=IGNORED + 1)[:IGNORED]
+            if counts.max() < SHARE * counts.sum():
+                break
+        return top, left
+
+    def cut(self, image: Tensor, top: int, left: int, fill: int) -> Tensor:
+        """Return the part with that corner, filled at the bottom and on the right where the image ends."""
+        height, width = self.crop
+        part = image[..., top : top + height, left : left + width]
+        whole = part.new_full((*part.shape[:-2], height, width), fill)
+        whole[..., : part.shape[-2], : part.shape[-1]] = part
+        return whole

@@ -1,0 +1,47 @@
+"""How well predicted classes of pixels cover the true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from involution.data import IGNORED
+
+
+class MeanIoU(MulticlassConfusionMatrix):
+    """Intersection over union of every class over all pixels of a data set, its mean, and the share of correct pixels.
+
+        IoU(c) = n(c, c) / (Σ n(c, ·) + Σ n(·, c) − n(c, c))        n(true class, predicted class)
+
+    Everingham et al., "The PASCAL visual object classes challenge", IJCV 2015. Ignored pixels do not count, whatever is
+    predicted there. A class that is neither there nor predicted has no IoU and no part in the mean.
+
+    Args:
+        classes: their names.
+
+    >>> import torch
+    >>> metric = MeanIoU(["road", "car"])
+    >>> metric.update(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
+    >>> {name: value.item() for name, value in metric.compute().items()}
+    {'miou': 0.5, 'accuracy': 0.6666666666666666, 'iou/road': 0.5, 'iou/car': 0.5}
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        # The data have checked the values; asking for them again would cost as much as the metric.
+        super().__init__(len(classes), ignore_index=IGNORED, validate_args=False)
+        self.classes = classes
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return `miou`, `accuracy` and `iou/NAME`, in units of 1, float64; nothing where no pixel has a class."""
+        counts = self.confmat.double()
+        correct = counts.diag()
+        union = counts.sum(0) + counts.sum(1) - correct
+        present = union > 0
+        if not present.any():
+            return {}
+        iou = correct[present] / union[present]
+        names = [name for name, there in zip(self.classes, present.tolist(), strict=True) if there]
+        figures = {"miou": iou.mean(), "accuracy": correct.sum() / counts.sum()}
+        return figures | {f"iou/{name}": value for name, value in zip(names, iou, strict=True)}

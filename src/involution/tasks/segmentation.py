@@ -1,0 +1,183 @@
+"""Name the class of every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import to_pil_image
+
+from involution.data import IGNORED, Query, SceneFormat, Scenes
+from involution.data.batch import ragged
+from involution.models.segmentation import SEGMENTORS
+from involution.tasks.mean_iou import MeanIoU
+from involution.tasks.pictures import draw_classes
+from involution.tasks.schedule import Schedule
+from involution.tasks.sliding_window import slide
+from involution.tasks.task import Task
+
+PICTURES = 4  # at every validation
+
+
+class Segmentation(Task):
+    """A class at every pixel, learned with cross-entropy, judged by the mean intersection over union.
+
+    Args:
+        segmentor: "semantic_fpn" or "upernet".
+        network: the backbone, a name of timm's registry.
+        classes: their names.
+        preprocessing: how the data set codes them; arguments of `involution.data.SceneFormat`.
+        auxiliary_weight: of the loss of the auxiliary head, where there is one.
+        optimizer: called with all parameters that learn.
+        schedule: of the learning rate.
+        window: height and width, in pixels of the scaled image, of the windows that images are judged in; None judges
+            whole images.
+        options: further arguments of the builder in `involution.models.segmentation` and of the backbone, such as
+            `neck`.
+        channels_last: lay images and weights out with neighbouring channels side by side.
+        compile: have `torch.compile` translate the network.
+
+    Raises:
+        ValueError: there is no such segmentor, or it takes no such arguments.
+    """
+
+    identity = ("segmentor", "network", "options", "classes")
+    collate = staticmethod(ragged)
+
+    def __init__(
+        self,
+        segmentor: str,
+        network: str,
+        classes: list[str],
+        preprocessing: dict[str, Any],
+        auxiliary_weight: float,
+        optimizer: OptimizerCallable,
+        schedule: Schedule,
+        window: list[int] | None = None,
+        options: dict[str, Any] | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        if segmentor not in SEGMENTORS:
+            raise ValueError(f"segmentor: expected one of {', '.join(SEGMENTORS)}, got {segmentor!r}")
+        if window is not None and (len(window) != 2 or min(window) < 1):
+            raise ValueError(f"window: expected height and width in pixels or null, got {window}")
+        try:
+            net = SEGMENTORS[segmentor](network, num_classes=len(classes), **options or {})
+        except TypeError as error:
+            raise ValueError(f"options: expected arguments of {segmentor}, got {options} ({error})") from None
+        self.preprocessing = SceneFormat(**preprocessing)
+        super().__init__(net, self.preprocessing.channels, optimizer, schedule, channels_last, compile)
+        self.save_hyperparameters()
+        self.classes, self.window, self.auxiliary_weight = classes, window, auxiliary_weight
+        self.val_iou = MeanIoU(classes)
+        self.test_iou = MeanIoU(classes)
+
+    def training_step(self, batch: Scenes, index: int) -> Tensor:
+        masks = torch.stack(batch.masks)
+        scores = self(torch.stack(batch.images))
+        loss = pixel_loss(scores["out"], masks)
+        if "aux" in scores:
+            loss = loss + self.auxiliary_weight * pixel_loss(scores["aux"], masks)
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(masks), sync_dist=True)
+        # Crops of ignored pixels alone teach nothing; that there are many of them should be seen.
+        empty = (masks == IGNORED).flatten(1).all(1).sum().float()
+        self.log("train/empty_crops", empty, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Scenes, index: int) -> None:
+        self._judge(batch, "val", self.val_iou)
+        if index == 0:
+            self._show(batch.images)
+
+    def test_step(self, batch: Scenes, index: int) -> None:
+        self._judge(batch, "test", self.test_iou)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val", self.val_iou)
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test", self.test_iou)
+
+    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+        """Return for each image its name and the index of a class at every pixel, uint8 [H, W]."""
+        return [
+            {"image": name, "mask": self.name_pixels(image)}
+            for name, image in zip(batch.names, batch.images, strict=True)
+        ]
+
+    def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
+        """Return the share of the pixels that each class has, largest first."""
+        counts = prediction["mask"].flatten().long().bincount(minlength=len(self.classes))
+        shares = sorted(zip((counts / counts.sum()).tolist(), self.classes, strict=True), reverse=True)
+        return {
+            "image": prediction["image"],
+            "classes": [{"name": name, "share": part} for part, name in shares if part],
+        }
+
+    def line(self, summary: dict[str, Any]) -> str:
+        return "  ".join(f"{c['name']} {c['share']:.1%}" for c in summary["classes"][:5])
+
+    def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
+        """Leave the mask in the values of the data set, and its colours over the image."""
+        name, mask = Path(prediction["image"]).stem, prediction["mask"].cpu()
+        values = torch.tensor(self.preprocessing.values, dtype=torch.uint8)[mask.long()]
+        to_pil_image(values).save(folder / f"{name}_mask.png")
+        to_pil_image(draw_classes(image, mask, self.preprocessing.colors)).save(folder / f"{name}.png")
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return the score of every class at every pixel: [B, 3, H, W] in [0, 1] → [B, classes, H, W]."""
+        size = images.shape[-2:]
+        x = _resize(self.normalize(images), [max(1, round(side * self.preprocessing.scale)) for side in size])
+        y = self._out(x) if self.window is None else slide(self._out, x, self.window)
+        return _resize(y, size)
+
+    def name_pixels(self, image: Tensor) -> Tensor:
+        """Return the index of the class with the highest score: [3, H, W] in [0, 1] → uint8 [H, W]."""
+        return self.scores(image[None])[0].argmax(0).to(torch.uint8)
+
+    def _out(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x)["out"]
+        return y
+
+    def _judge(self, batch: Scenes, stage: str, iou: MeanIoU) -> None:
+        # One by one: images differ in size, and one of 1024 x 2048 pixels is enough work.
+        for image, mask in zip(batch.images, batch.masks, strict=True):
+            scores = self.scores(image[None])
+            self.log(f"{stage}/loss", pixel_loss(scores, mask[None]), on_epoch=True, batch_size=1, sync_dist=True)
+            iou.update(scores.argmax(1), mask[None])
+
+    def _report(self, stage: str, iou: MeanIoU) -> None:
+        figures = iou.compute()
+        iou.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
+
+    def _show(self, images: Sequence[Tensor]) -> None:
+        """Log what the first images are taken for, where a logger takes pictures."""
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for number, image in enumerate(images[:PICTURES]):
+                    picture = draw_classes(image, self.name_pixels(image), self.preprocessing.colors)
+                    logger.experiment.add_image(f"val/{number}", picture, self.global_step)
+
+
+def pixel_loss(scores: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean cross-entropy over all pixels that have a class; 0, with a gradient of 0, where none has.
+
+    Args:
+        scores: [B, classes, H, W].
+        masks: [B, H, W], int64, `IGNORED` where there is no class.
+    """
+    total = F.cross_entropy(scores.float(), masks, ignore_index=IGNORED, reduction="sum")
+    return total / (masks != IGNORED).sum().clamp(min=1)
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return x if x.shape[-2:] == tuple(size) else F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,40 @@
+"""Inference window by window, for images that are larger than what fits in memory or was learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+
+def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Sequence[int]) -> Tensor:
+    """Return the scores of overlapping windows, averaged where they overlap.
+
+    Windows lie two thirds of their size apart; the last ones end with the image. In the released segmentors likewise,
+    513 of 769 pixels.
+
+    Args:
+        network: [B, C, h, w] → [B, classes, h, w].
+        images: [B, C, H, W].
+        window: height and width in pixels; a smaller image is its own window.
+
+    Returns:
+        [B, classes, H, W].
+    """
+    size = [min(part, side) for part, side in zip(window, images.shape[-2:], strict=True)]
+    total = images.new_zeros(())
+    times = images.new_zeros(images.shape[-2:])
+    for top in _starts(images.shape[-2], size[0]):
+        for left in _starts(images.shape[-1], size[1]):
+            place = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+            scores = network(images[place])
+            if not total.ndim:
+                total = scores.new_zeros((*scores.shape[:2], *images.shape[-2:]))
+            total[place] += scores
+            times[place] += 1
+    return total / times
+
+
+def _starts(side: int, part: int) -> list[int]:
+    steps = range(0, side - part, max(1, part * 2 // 3))
+    return [*steps, side - part]
