@@ -18,14 +18,25 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     from involution.models.complexity import profile  # after the arguments are known to be right
 
-    counts = profile(given.name, tuple(given.input_size), **options)
+    counts = profile(given.name, given.input_size, **options)
     print(json.dumps(counts) if given.json else _table(counts))
 
 
 def _parser() -> Parser:
     parser = Parser(prog="involution profile", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help="a network of timm's registry, for example rednet50")
-    parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("H", "W"), help="in pixels")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="a network of timm's registry, for example rednet50; or DETECTOR/BACKBONE/NECK/HEAD and "
+        "SEGMENTOR/BACKBONE/NECK, for example mask_rcnn/rednet50/involution/convolution or upernet/rednet50",
+    )
+    parser.add_argument(
+        "--input-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="in pixels; by default that of the published counts: 224 224, 800 1280 for detectors, 1024 2048 for segmentors",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the network; may be repeated"
     )
