@@ -19,15 +19,22 @@ DATA = {
     "digits": lambda images: ["--data.batch_size=2"],
     "tiny_imagenet": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
     "imagenet": lambda images: [SYNTHETIC, "--data.size=224", "--data.num_classes=1000", "--data.batch_size=2"],
+    "camvid": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]", "--data.batch_size=2"],
+    "cityscapes_fpn": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
+    "cityscapes_upernet": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
 }
+
+# What draws those images, if it is not `draw_images`.
+DRAWN = {"camvid": "draw_scenes", "cityscapes_fpn": "draw_cityscapes", "cityscapes_upernet": "draw_cityscapes"}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_one_step(config, image_folder, tmp_path, monkeypatch, capsys, one_thread):
+def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
+    images = request.getfixturevalue(DRAWN.get(config.stem, "draw_images"))(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    recipe = [f"--config={config}", *DATA[config.stem](image_folder), *ONE_STEP]
-    assert main(["fit", *recipe, "--trainer.max_epochs=1"]) == 0
+    recipe = [f"--config={config}", *DATA[config.stem](images), *ONE_STEP]
+    assert main(["fit", *recipe, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]) == 0
     checkpoints = tmp_path / "runs" / config.stem / "version_0/checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
     for command in ("validate", "test"):
@@ -35,15 +42,16 @@ def test_one_step(config, image_folder, tmp_path, monkeypatch, capsys, one_threa
     image = tmp_path / "photograph.jpg"
     Image.effect_noise((300, 260), 50).save(image)
     capsys.readouterr()
-    assert (
-        main(["predict", str(image), f"--config={config}", f"--ckpt_path={checkpoints / 'last.ckpt'}", "--json"]) == 0
-    )
+    asked = [str(image), f"--config={config}", f"--ckpt_path={checkpoints / 'last.ckpt'}", "--json", "--out=found"]
+    assert main(["predict", *asked]) == 0
     [prediction] = json.loads(capsys.readouterr().out)
     assert prediction["image"] == str(image)
-    probabilities = [c["probability"] for c in prediction["classes"]]
-    assert probabilities == sorted(probabilities, reverse=True)
-    assert 0 < sum(probabilities) <= 1.0001
-    assert torch.isfinite(torch.tensor(probabilities)).all()
+    shares = [c["probability" if "probability" in c else "share"] for c in prediction["classes"]]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1.0001
+    assert torch.isfinite(torch.tensor(shares)).all()
+    drawn = {"predictions.json"} | ({"photograph.png", "photograph_mask.png"} if config.stem in DRAWN else set())
+    assert {path.name for path in (tmp_path / "found").iterdir()} == drawn
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
