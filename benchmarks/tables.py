@@ -18,6 +18,7 @@ import cpu_tables
 import detection_tables
 import gpu_tables
 import local_attention_tables
+import segmentation_tables
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
@@ -28,6 +29,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **detection_tables.BLOCKS,
     **gpu_tables.BLOCKS,
     **local_attention_tables.BLOCKS,
+    **segmentation_tables.BLOCKS,
 }
 
 
