@@ -46,18 +46,20 @@ def test_pip_finds_what_is_asked_for(line):
     assert not names or names.rstrip("]") in extras
 
 
-def test_commands_run_in_their_order(tmp_path, image_folder, monkeypatch, capsys, one_thread):
+def test_commands_run_in_their_order(tmp_path, image_folder, draw_scenes, monkeypatch, capsys, one_thread):
     """With one batch per epoch where there is something to learn."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     Image.effect_noise((64, 64), 50).save(tmp_path / "digit.png")
-    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    words = {"IMAGE": "digit.png", "FOLDER": str(image_folder), "SCENES": str(draw_scenes(tmp_path / "scenes"))}
+    one = ("max_epochs", "limit_train_batches", "limit_val_batches", "check_val_every_n_epoch")
+    short = [f"--trainer.{name}=1" for name in one]
     ran = 0
     for line in COMMANDS:
         program, *arguments = shlex.split(line)
         if program == "involution":
-            arguments = [{"IMAGE": "digit.png", "FOLDER": str(image_folder)}.get(word, word) for word in arguments]
+            arguments = [words.get(word, word) for word in arguments]
             if arguments[0] == "fit":
                 arguments += [*short, "--data.batch_size=2"]
             assert main(arguments) == 0, capsys.readouterr().err

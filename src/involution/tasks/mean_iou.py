@@ -33,7 +33,7 @@ class MeanIoU(MulticlassConfusionMatrix):
         super().__init__(len(classes), ignore_index=IGNORED, validate_args=False)
         self.classes = classes
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Return `miou`, `accuracy` and `iou/NAME`, in units of 1, float64; nothing where no pixel has a class."""
         counts = self.confmat.double()
         correct = counts.diag()
