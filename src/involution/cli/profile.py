@@ -35,7 +35,7 @@ def _parser() -> Parser:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="in pixels; by default that of the published counts: 224 224, 800 1280 for detectors, 1024 2048 for segmentors",
+        help="in pixels; by default that of the published counts: 224 224, detectors 800 1280, segmentors 1024 2048",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the network; may be repeated"

@@ -36,10 +36,10 @@ def profile(name: str, input_size: tuple[int, int] | None = None, **kwargs: Any)
     segmentors, norms that are synchronized over processes do not count, and the auxiliary head is no arithmetic.
 
     Args:
-        name: of a network in timm's registry; or, for dense prediction, builder/backbone/neck, for example
-            semantic_fpn/rednet50/involution or upernet/resnet50.
+        name: of a network in timm's registry; or, for dense prediction, detector/backbone/neck/head and
+            segmentor/backbone/neck, for example mask_rcnn/rednet50/involution or upernet/resnet50.
         input_size: height and width of the image in pixels; None is the size of the published figures, 224 x 224 for
-            classifiers and 1024 x 2048 for segmentors.
+            classifiers, 800 x 1280 for detectors and 1024 x 2048 for segmentors.
         kwargs: of the network, for example `stem_kernel_size=7`.
 
     Returns:
