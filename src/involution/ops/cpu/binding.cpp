@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -90,9 +91,9 @@ Image kernel_image(const Tensor& t, Tensor& owner) {
 
 Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {
   int32_t scalar_type;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &scalar_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &scalar_type));
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
       sizes.size(), sizes.data(), strides.data(), scalar_type, aoti_torch_device_type_cpu(), 0, &handle));
   return Tensor(handle);
 }
