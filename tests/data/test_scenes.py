@@ -50,6 +50,16 @@ def test_masks_are_read_as_they_are_stored(scenes):
     assert (stored == 9).any()
 
 
+def test_masks_with_a_palette_are_read_by_their_indices(scenes):
+    path = scenes / "val/masks/0.png"
+    stored = Image.open(path)
+    expected = folder(scenes).val_set()[0].masks
+    stored.putpalette([200, 10, 20] * 10)
+    stored.save(path)
+    assert Image.open(path).mode == "P"
+    assert torch.equal(folder(scenes).val_set()[0].masks, expected)
+
+
 def test_an_epoch_depends_on_seed_and_epoch_alone(scenes, monkeypatch):
     def crops(seed, epoch):
         monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))

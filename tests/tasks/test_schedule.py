@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from involution.tasks import CosinePerEpoch
+from involution.tasks import CosinePerEpoch, PolynomialPerIteration
 
 PER_EPOCH, EPOCHS, RATE = 626, 130, 0.8  # 1 281 167 images, 2048 at a time
 
@@ -28,6 +28,27 @@ def test_some_rates_by_hand():
 
 def test_without_warmup():
     assert CosinePerEpoch(warmup_epochs=0, warmup_factor=1.0).factor(0, PER_EPOCH, EPOCHS) == 1.0
+
+
+@pytest.mark.parametrize("iteration", [0, 1, 40_000, 79_979, 79_980, 80_500])
+def test_segmentors_go_from_a_hundredth_to_a_ten_thousandth(iteration):
+    """As the framework of the released segmentors writes it, with its least rate."""
+    schedule = PolynomialPerIteration(power=0.9, end_factor=0.01, warmup_epochs=0, warmup_factor=1.0)
+    left = max(0, 1 - iteration / (215 * 372))
+    expected = (0.01 - 1e-4) * left**0.9 + 1e-4
+    assert 0.01 * schedule.factor(iteration, per_epoch=372, epochs=215) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0.1, 0, 1.0), "power: expected a positive number, got 0"),
+        ((0.9, 1.5, 0, 1.0), "end_factor: expected 0 to 1, got 1.5"),
+    ],
+)
+def test_errors_of_the_polynomial(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PolynomialPerIteration(*arguments)
 
 
 @pytest.mark.parametrize(
