@@ -52,11 +52,11 @@ def test_masks_are_read_as_they_are_stored(scenes):
 
 def test_masks_with_a_palette_are_read_by_their_indices(scenes):
     path = scenes / "val/masks/0.png"
-    stored = Image.open(path)
     expected = folder(scenes).val_set()[0].masks
-    stored.putpalette([200, 10, 20] * 10)
-    stored.save(path)
-    assert Image.open(path).mode == "P"
+    with Image.open(path) as stored:
+        stored.putpalette([200, 10, 20] * 10)
+        stored.save(path)
+        assert stored.mode == "P"
     assert torch.equal(folder(scenes).val_set()[0].masks, expected)
 
 
