@@ -1,8 +1,8 @@
 """The decoder of Semantic FPN: every level of the pyramid brought to stride 4 by small steps, and summed.
 
 Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019, section 3.1, with batch norm as in the released
-segmentors. The FPN of segmentation-models-pytorch is another network: group norm, nearest upsampling, a single
-convolution on every level.
+segmentors. The FPN of segmentation-models-pytorch is another network: group norm, corners aligned in upsampling, and no
+3x3 convolution, the hole of our neck, in the pyramid itself.
 """
 
 from __future__ import annotations

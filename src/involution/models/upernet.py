@@ -2,7 +2,7 @@
 
 Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, section 3.1: a pyramid of poolings on the
 last stage, a feature pyramid with norms, and all levels fused. The UPerNet of segmentation-models-pytorch is another
-network: its pyramid of poolings has no norm on the pooled pixel, and there is no auxiliary head.
+network: its bottleneck is a 1x1 convolution, and its pyramid has none of the 3x3 convolutions behind the sums.
 """
 
 from __future__ import annotations
