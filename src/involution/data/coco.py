@@ -91,7 +91,7 @@ class COCO(ObjectModule):
 
 
 class Instances(Annotated):
-    """One split: its images in the order of the file, read when they are asked for."""
+    """One split: its images in the order of their ids, read when they are asked for."""
 
     def __init__(self, root: Path, split: str, masks: bool) -> None:
         self.folder, self.file, self.masks = root / split, root / "annotations" / f"instances_{split}.json", masks
@@ -104,7 +104,7 @@ class Instances(Annotated):
             raise ValueError(
                 f"root: expected the format of COCO in {self.file}, got an entry without {error}"
             ) from None
-        self.ids = list(self.images)
+        self.ids = sorted(self.images)  # the order in which COCO judges equal scores
         self.labels = {category: label for label, category in enumerate(self.categories, 1)}
         self._check()
 

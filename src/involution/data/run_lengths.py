@@ -14,7 +14,7 @@ def run_lengths(mask: Tensor) -> dict[str, Any]:
     """Return a binary mask [H, W] in the compressed form of COCO's results, as JSON can hold it.
 
     >>> run_lengths(torch.eye(3))
-    {'size': [3, 3], 'counts': '013010'}
+    {'size': [3, 3], 'counts': '013000'}
     """
     encoded = coco.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import singledispatch
+from inspect import signature
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
@@ -185,12 +187,11 @@ def _build(kind: Any, body: PyramidBackbone, given: dict[str, Any], settings: di
         **given,
         **(settings or {}),
     }
-    try:
-        detector = kind(body, **given)
-    except TypeError as error:
-        raise ValueError(
-            f"settings: expected arguments of torchvision's {kind.__name__}, got {settings} ({error})"
-        ) from None
+    # torchvision passes what it does not know on to its transform, which ignores it.
+    known = {*signature(kind.__init__).parameters, *signature(GeneralizedRCNNTransform.__init__).parameters}
+    if unknown := sorted(set(given) - known):
+        raise ValueError(f"settings: expected arguments of torchvision's {kind.__name__}, got {', '.join(unknown)}")
+    detector = kind(body, **given)
     detector.pretrained_cfg = {"mean": given["image_mean"], "std": given["image_std"]}
     return detector
 

@@ -16,6 +16,10 @@ from torchvision.models import detection
 from involution.models.fpn import local_layer
 
 
+SPAN_STD = 0.02
+"""Of the involutions in a mask head."""
+
+
 class RPNHead(nn.Module):
     """One local layer – ReLU – 1x1 convolutions to objectness and box of every anchor, shared by all levels.
 
@@ -76,7 +80,11 @@ class BoxPredictor(nn.Module):
 
 
 class MaskHead(nn.Sequential):
-    """Four local layers, each with ReLU: [R, C, H, W] → the same."""
+    """Four local layers, each with ReLU: [R, C, H, W] → the same.
+
+    Involutions start with spans that keep the scale of their input. With those of the released code, which are drawn over
+    the fan-out, each of the four made it three to eight times larger, and from scratch no mask was learned.
+    """
 
     def __init__(self, channels: int, head: str, depth: int = 4) -> None:
         layers: list[nn.Module] = []
@@ -84,6 +92,8 @@ class MaskHead(nn.Sequential):
             layer = local_layer(head, channels, "head")
             if isinstance(layer, nn.Conv2d):
                 _he(layer)
+            else:
+                nn.init.normal_(layer.get_submodule("conv2.conv").weight, std=SPAN_STD)
             layers += [layer, nn.ReLU(inplace=True)]
         super().__init__(*layers)
 

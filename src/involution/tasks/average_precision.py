@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -41,7 +42,13 @@ class AveragePrecision(MeanAveragePrecision):
     """
 
     def __init__(self, masks: bool) -> None:
-        super().__init__(iou_type=("bbox", "segm") if masks else "bbox", backend="pycocotools")
+        super().__init__(
+            iou_type=("bbox", "segm") if masks else "bbox",
+            # torchmetrics has these in single precision, where a recall of 0.2 is less than its threshold.
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
+            backend="pycocotools",
+        )
         self.warn_on_many_detections = False  # more than COCO's 100; the best of them are judged
 
     def update(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
