@@ -39,7 +39,7 @@ def test_kernels_side_by_side():
     tiles = mosaic(torch.tensor([1.0, -1.0]).reshape(1, 2, 1, 1).expand(1, 2, 2, 2), 1.0)
     assert tiles.shape == (2, 5, 3)
     assert (tiles[:, 0, 0] > tiles[:, 0, 2]).all() and (tiles[:, 3, 0] < tiles[:, 3, 2]).all()
-    assert (tiles[:, 2] == 225).all()
+    assert (tiles[:, 2] == 255).all()
 
 
 @pytest.mark.parametrize(

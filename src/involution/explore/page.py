@@ -20,12 +20,10 @@ above zero, blue below. **Click a pixel** to see its kernels and where on the im
 
 CSS = """
 .gradio-container {max-width: 1500px !important; margin: auto}
-.message:empty {display: none}
 .message p {margin: 0; padding: 8px 12px; border-left: 4px solid #b2182b; background: #fbeae6; color: #40080f}
 .legend {display: flex; align-items: center; gap: 8px; font-variant-numeric: tabular-nums}
 .legend i {flex: 1; height: 12px; background: linear-gradient(to right, #053061, #4393c3, #f7f7f7, #d6604d, #67001f)}
 .picture img {cursor: crosshair}
-.upload {min-height: 90px}
 """
 
 
@@ -85,7 +83,7 @@ def create_page(explorer: Explorer) -> gr.Blocks:
 
 def _panel(explorer: Explorer, start: View, name: str) -> Panel:
     choice: dict[str, Any] = {"interactive": True, "filterable": False}
-    picture: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+    picture: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png", "show_label": False}
     networks, images = [*explorer.sources, OWN_CHECKPOINT], [*explorer.images, OWN_IMAGE]
     with gr.Row():
         network = gr.Dropdown(networks, label="Network", elem_id=f"network-{name}", **choice)
@@ -94,9 +92,21 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
         upload = gr.File(label="Image", elem_id=f"upload-{name}", height=120)
         checkpoint = gr.File(label="Checkpoint", elem_id=f"checkpoint-{name}", height=120)
     with gr.Row():
-        layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", **choice)
+        layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", min_width=190, **choice)
         group = gr.Dropdown([], label="Group", elem_id=f"group-{name}", min_width=80, **choice)
-        size = gr.Slider(32, 512, step=32, label="Short side that the network sees, pixels", elem_id=f"size-{name}")
+        size = gr.Slider(32, 512, step=32, label="Short side, pixels", elem_id=f"size-{name}")
+    message = gr.HTML(elem_id=f"message-{name}", elem_classes="message", visible=False)
+    with gr.Row():
+        with gr.Column(scale=5, min_width=420):
+            gr.Markdown("**Sum of the kernel at every pixel**")
+            heat = gr.Image(label="Heat map", elem_id=f"heat-{name}", elem_classes="picture", **picture)
+            legend = gr.HTML(elem_id=f"legend-{name}")
+            classes = gr.Label(label="What it is taken for", elem_id=f"classes-{name}", show_heading=False)
+        with gr.Column(scale=4, min_width=360):
+            gr.Markdown("**Kernels of all groups**")
+            kernels = gr.Image(label="Kernels", elem_id=f"kernels-{name}", **picture)
+            gr.Markdown("**Where the kernel looks**: its weights over the image")
+            window = gr.Image(label="Window", elem_id=f"window-{name}", **picture)
     return Panel(
         view=gr.State(start, time_to_live=3600),
         network=network,
@@ -106,12 +116,12 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
         layer=layer,
         group=group,
         size=size,
-        message=gr.HTML(elem_id=f"message-{name}", elem_classes="message"),
-        heat=gr.Image(label="Sum of the kernels", elem_id=f"heat-{name}", elem_classes="picture", **picture),
-        legend=gr.HTML(elem_id=f"legend-{name}"),
-        kernels=gr.Image(label="Kernels of the groups", elem_id=f"kernels-{name}", **picture),
-        window=gr.Image(label="Where the kernel looks", elem_id=f"window-{name}", **picture),
-        classes=gr.Label(label="What it is taken for", elem_id=f"classes-{name}", show_heading=False),
+        message=message,
+        heat=heat,
+        legend=legend,
+        kernels=kernels,
+        window=window,
+        classes=classes,
     )
 
 
@@ -121,7 +131,8 @@ def _connect_choices(explorer: Explorer, panel: Panel) -> None:
             try:
                 return _outputs(explorer, change(view, value))
             except ValueError as error:
-                return [gr.skip(), f"<p>{html.escape(str(error))}</p>", *[gr.skip()] * (len(panel.outputs) - 2)]
+                message = gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)
+                return [gr.skip(), message, *[gr.skip()] * (len(panel.outputs) - 2)]
 
         event(answer, [panel.view, part], panel.outputs, show_progress="hidden", **HIDDEN)
 
@@ -181,7 +192,7 @@ def _outputs(explorer: Explorer, view: View) -> list[Any]:
     legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{html.escape(shown.facts)}</small>'
     return [
         view,
-        "",
+        gr.HTML("", visible=False),
         next((name for name, source in explorer.sources.items() if source == view.source), OWN_CHECKPOINT),
         next((name for name, image in explorer.images.items() if image.key == view.image.key), OWN_IMAGE),
         gr.Dropdown(choices=shown.layers, value=view.layer),

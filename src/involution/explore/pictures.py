@@ -124,4 +124,5 @@ def _sheet(kernels: Tensor, end: float, title: str) -> Picture:
     for g in range(count):
         x, y = (g % columns) * (kw + 1) * TAP, 26 + (g // columns) * ((kh + 1) * TAP + 16)
         drawing.text((x + 1, y), str(g), fill=(90, 90, 90), font=ImageFont.load_default(12))
+        drawing.rectangle([x, y + 16, x + kw * TAP - 1, y + 15 + kh * TAP], outline=(150, 150, 150))
     return np.asarray(sheet)

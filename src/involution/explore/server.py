@@ -28,6 +28,8 @@ def serve(explorer: Explorer, port: int | None = None) -> Iterator[str]:
         OSError: the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="involution-explore-") as folder:
+        for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+            del os.environ[name]  # such as GRADIO_ALLOWED_PATHS, which would open folders to whoever asks
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
         import gradio as gr  # reads the environment
         from starlette.middleware import Middleware

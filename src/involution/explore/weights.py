@@ -6,7 +6,6 @@ and its weights must fit in number and shape before a network of that size is ma
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,8 @@ from involution.models.trunk import DEPTHS
 
 NETWORKS = tuple(f"rednet{depth}" for depth in DEPTHS)
 """Names that a page offers and a checkpoint may have; other networks have no involutions."""
+
+LARGEST = 1024  # pixels, of the short side that a checkpoint may ask for
 
 OPTIONS = {"stem", "stem_kernel_size", "stem_stride", "kernel_size", "group_channels", "reduction_ratio", "drop_rate"}
 """Arguments of networks that a checkpoint may set. (Others fetch weights or read files.)"""
@@ -51,7 +52,7 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
         _design(name, {}, "model")
         return _network(timm.create_model(name), {})
     saved = _read(Path(checkpoint))
-    facts: Mapping[str, Any] = saved.get("hyper_parameters") or {}
+    facts = _facts(saved, checkpoint)
     weights = _weights(saved)
     own = facts.get("network") or _recognize(weights)
     if not own:
@@ -80,11 +81,10 @@ def _read(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
         raise ValueError("checkpoint: expected the package safetensors to read this file, got none") from None
-    except Exception as error:  # what a broken file makes the readers raise is of almost any kind
-        reason = "holds more than weights" if isinstance(error, pickle.UnpicklingError) else "cannot be read as one"
-        raise ValueError(f"checkpoint: expected weights, got {path}, which {reason}") from None
+    except Exception:  # what a broken file makes the readers raise is of almost any kind
+        raise ValueError(f"checkpoint: expected weights and no code, got {path}, which is another file") from None
     if not isinstance(saved, dict):
-        raise ValueError(f"checkpoint: expected weights, got {path}, which is another file")
+        raise ValueError(f"checkpoint: expected weights by name, got {path}, which is another file")
     return saved
 
 
@@ -93,6 +93,20 @@ def _weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
     named = {str(k).removeprefix("net."): v for k, v in tensors.items()}
     return checkpoint_filter_fn(named, nn.Module())
+
+
+def _facts(saved: Mapping[str, Any], source: Path | str) -> Mapping[str, Any]:
+    """Return what a checkpoint of `involution fit` says of itself, or nothing if it is weights alone."""
+    match saved.get("hyper_parameters"):
+        case None:
+            return {}
+        case {
+            "network": str(),
+            "classes": list(),
+            "preprocessing": {"resize": int(resize), "channels": 1 | 3},
+        } as facts if 1 <= resize <= LARGEST:
+            return facts
+    raise ValueError(f"checkpoint: expected the classes and preprocessing of `involution fit`, got {source} without")
 
 
 def _recognize(weights: Mapping[str, Tensor]) -> str:

@@ -68,6 +68,10 @@ def draw_kernels(
     for number, (i, j) in enumerate(places, start=1):
         _mark(left, generated.window(i, j), (width, height), str(number))
     right.imshow(mosaic(rows, end))
+    for r in range(len(rows)):
+        for g in range(len(rows[0])):
+            corner = g * (kw + GAP) - 0.5, r * (kh + GAP) - 0.5
+            right.add_patch(Rectangle(corner, kw, kh, fill=False, edgecolor="0.6", linewidth=0.6, clip_on=False))
     right.set_title(f"generated kernels, {kh} x {kw}", fontsize=8)
     names = [*(f"pixel {n}" for n in range(1, len(rows))), "convolution:\nthe same\neverywhere"]
     right.set_yticks([r * (kh + GAP) + kh / 2 - 0.5 for r in range(len(rows))], names, fontsize=7)
@@ -82,9 +86,9 @@ def draw_kernels(
 
 
 def mosaic(kernels: Tensor, end: float) -> NDArray[np.uint8]:
-    """Return the colours of [rows, columns, Kh, Kw], kernels side by side with light gaps: [H, W, 3]."""
+    """Return the colours of [rows, columns, Kh, Kw], kernels side by side with white gaps: [H, W, 3]."""
     rows, columns, kh, kw = kernels.shape
-    tiles = np.full((rows, columns, kh + GAP, kw + GAP, 3), 225, np.uint8)
+    tiles = np.full((rows, columns, kh + GAP, kw + GAP, 3), 255, np.uint8)
     tiles[:, :, :kh, :kw] = colors.colors(kernels, end)
     return tiles.transpose(0, 2, 1, 3, 4).reshape(rows * (kh + GAP), columns * (kw + GAP), 3)[:-GAP, :-GAP]
 

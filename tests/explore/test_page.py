@@ -1,0 +1,157 @@
+"""The page in a browser: what a user does, and what comes back."""
+
+import json
+import shutil
+import time
+
+import pytest
+from conftest import REFUSED
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="THE PAGE IS NOT TESTED, for want of a browser: apt-get install chromium chromium-driver",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(address):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    driver.set_window_size(1280, 1400)
+    driver.get(address)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser):
+    return Page(browser)
+
+
+class Page:
+    def __init__(self, browser):
+        self.browser = browser
+        self.wait(lambda: self.picture("heat-a") and self.picture("kernels-a"))
+
+    def wait(self, done, seconds=30):
+        end = time.monotonic() + seconds
+        while not (found := done()):
+            assert time.monotonic() < end, "the page did not answer"
+            time.sleep(0.05)
+        return found
+
+    def find(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def picture(self, name):
+        """The address of a picture, which is new when its pixels are."""
+        return next((image.get_attribute("src") for image in self.find(f"#{name} img")), None)
+
+    def choose(self, name, option):
+        [entry] = self.wait(lambda: self.find(f"#{name} input"))
+        if entry.get_attribute("value") == option:
+            return
+        entry.click()
+        [choice] = self.wait(lambda: [o for o in self.find(f"#{name} [role=option]") if o.text.strip() == option])
+        choice.click()
+
+    def bring(self, name, path):
+        """Drop a file; whether the one before is still shown or not."""
+        if not any(part.is_displayed() for part in self.find(f"#{name}")):
+            self.find(f"#own-{name.partition('-')[2]} button")[0].click()
+            self.wait(lambda: any(part.is_displayed() for part in self.find(f"#{name}")))
+        for button in self.find(f"#{name} button[aria-label='Clear']"):
+            button.click()
+        [entry] = self.wait(lambda: self.find(f"#{name} input[type=file]"))
+        entry.send_keys(str(path))
+
+    def click(self, name, x, y):
+        from selenium.webdriver import ActionChains
+
+        [image] = self.find(f"#{name} img")
+        size = image.size
+        at = round((x - 0.5) * size["width"]), round((y - 0.5) * size["height"])
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
+        ActionChains(self.browser).move_to_element_with_offset(image, *at).click().perform()
+
+    def text(self, name):
+        return " ".join(part.text for part in self.find(f"#{name}"))
+
+    def changes(self, names, act):
+        """Act, and return once each of these pictures is another."""
+        before = {name: self.picture(name) for name in names}
+        act()
+        self.wait(lambda: all(self.picture(name) not in (None, before[name]) for name in names))
+
+
+def test_it_loads_without_errors_and_asks_nobody_else(page, address):
+    assert [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in page.browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert len(asked) > 5
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:"))] == []
+    assert "Persian cat" in page.text("classes-a")
+
+
+def test_layer_and_group_change_the_map(page):
+    page.changes(["heat-a", "kernels-a"], lambda: page.choose("layer-a", "stem.1"))
+    page.changes(["heat-a", "window-a"], lambda: page.choose("group-a", "1"))
+    assert "2 groups of 3 x 3 weights" in page.text("legend-a")
+
+
+def test_a_click_shows_the_kernels_of_that_pixel(page):
+    page.choose("layer-a", "stem.1")
+    page.wait(lambda: "of 32" in page.text("legend-a"))
+    page.changes(["heat-a", "kernels-a", "window-a"], lambda: page.click("heat-a", 0.26, 0.77))
+    assert "row 24 of 32, column 12 of 48" in page.text("legend-a")
+
+
+def test_another_image_and_another_network(page):
+    page.changes(["heat-a"], lambda: page.choose("sample-a", "flower"))
+    page.changes(["heat-a", "kernels-a"], lambda: page.choose("network-a", "rednet26, untrained"))
+    page.wait(lambda: not page.text("classes-a"))
+    page.changes(["heat-a"], lambda: page.choose("network-a", "two.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["text.png", "huge.png", "cut.jpg", "drawing.svg"])
+def test_a_wrong_file_shows_a_message_and_the_page_goes_on(page, name, tmp_path):
+    from PIL import Image
+
+    (tmp_path / name).write_bytes(REFUSED[name][0])
+    page.bring("upload-a", tmp_path / name)
+    page.wait(lambda: REFUSED[name][1] in page.text("message-a"))
+    Image.effect_noise((50 + len(name), 40), 90).save(tmp_path / "right.png")
+    page.changes(["heat-a"], lambda: page.bring("upload-a", tmp_path / "right.png"))
+    page.wait(lambda: not page.text("message-a"))
+
+
+def test_a_checkpoint_is_brought(page, weights, tmp_path):
+    (tmp_path / "wrong.ckpt").write_text("no checkpoint")
+    page.bring("checkpoint-a", tmp_path / "wrong.ckpt")
+    page.wait(lambda: "checkpoint: expected weights and no code, got wrong.ckpt" in page.text("message-a"))
+    page.bring("checkpoint-a", weights)
+    page.wait(lambda: not page.text("message-a"))
+    assert page.find("#network-a input")[0].get_attribute("value") == "your checkpoint"
+
+
+def test_two_are_compared_and_a_click_moves_both(page):
+    page.find("#compare input")[0].click()
+    page.wait(lambda: page.picture("heat-b"))
+    page.changes(["kernels-b"], lambda: page.choose("network-b", "rednet26, untrained"))
+    page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-a", 0.11, 0.12))
+    page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-b", 0.87, 0.62))
+    page.find("#compare input")[0].click()
+    page.wait(lambda: not page.find("#heat-b img"))
+
+
+def test_there_were_no_errors_in_the_console(page):
+    assert [entry for entry in page.browser.get_log("browser") if entry["level"] == "SEVERE"] == []

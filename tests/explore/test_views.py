@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from involution.explore import explorer as module
+from involution.explore import pictures
+from involution.explore.explorer import Explorer, Recent, Source, photograph, samples
+from involution.explore.views import show
+
+
+def test_the_network_sees_the_normalized_image(network, pictures):
+    look = network.look(pictures["wide"])
+    assert look.image.shape == (3, 32, 48)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = ((look.image - mean.view(3, 1, 1)) / std.view(3, 1, 1))[None]
+    probabilities = network.model(x).softmax(1)[0]
+    expected = dict(zip(network.classes, probabilities.tolist(), strict=True))
+    assert dict(look.classes) == pytest.approx(expected, abs=1e-5)
+    stem = network.model.stem
+    torch.testing.assert_close(look.layers["stem.1"].kernel, stem[1].kernel(stem[0](x)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((10, 400), (3, 128)), ((400, 10), (128, 3)), ((1, 1), (32, 32))])
+def test_long_images_do_not_grow_without_bound(network, size, seen):
+    assert network.look(torch.zeros(3, *size, dtype=torch.uint8)).image.shape == (3, *seen)
+
+
+def test_layer_and_group_change_the_map(explorer, view):
+    shown = show(explorer, view)
+    assert (
+        shown.view.layer == "layer1.0.conv2"
+        if shown.layers[1] == shown.view.layer
+        else shown.view.layer in shown.layers
+    )
+    assert shown.layers[0] == "stem.1"
+    other = show(explorer, replace(shown.view, layer="stem.1"))
+    assert (other.groups, other.view.layer) == (2, "stem.1")
+    assert not np.array_equal(other.heat, shown.heat)
+    second = show(explorer, replace(other.view, group=1))
+    assert not np.array_equal(second.heat, other.heat)
+    assert np.array_equal(second.kernels, other.kernels)  # of all groups
+    assert not np.array_equal(second.window, other.window)
+
+
+def test_what_the_network_has_not_becomes_what_it_has(explorer, view):
+    shown = show(explorer, replace(view, layer="stem.1", group=77))
+    assert shown.view.group == 1
+    assert show(explorer, replace(view, layer="layer9")).view.layer in shown.layers
+
+
+def test_a_click_shows_the_kernels_of_that_pixel(explorer, view):
+    view = replace(view, layer="stem.1", size=32)
+    shown = show(explorer, replace(view, place=(0.26, 0.4)))
+    look = explorer.look(view.source, view.image, 32)
+    i, j = 12, 12  # 0.4 of 32 rows, 0.26 of 48 columns
+    assert shown.facts.startswith("row 12 of 32, column 12 of 48; 2 groups of 3 x 3")
+    kernel = look.layers["stem.1"].kernel[0, :, :, :, i, j]
+    strongest = kernel.flatten().abs().argmax().item()
+    group, tap = divmod(strongest, 9)
+    row, column = 26 + 16 + tap // 3 * pictures.TAP, group * 4 * pictures.TAP + tap % 3 * pictures.TAP
+    end = [0x67, 0x00, 0x1F] if kernel.flatten()[strongest] > 0 else [0x05, 0x30, 0x61]
+    assert shown.kernels[row + 4, column + 4].tolist() == pytest.approx(end, abs=1)
+    assert not np.array_equal(show(explorer, replace(view, place=(0.9, 0.9))).kernels, shown.kernels)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 1), (0.999, 0.001), (-3, 7)])
+def test_every_place_can_be_clicked(explorer, view, place):
+    shown = show(explorer, replace(view, place=place))
+    assert shown.heat.shape == (427, 640, 3)
+    assert max(shown.window.shape[:2]) == 320
+
+
+def test_a_look_is_recalled_and_the_network_not_asked_again(explorer, view, monkeypatch):
+    shown = show(explorer, view)
+    monkeypatch.setattr(type(explorer.network(view.source)), "look", lambda *_: pytest.fail("asked again"))
+    assert show(explorer, replace(shown.view, place=(0.1, 0.1), group=1)).view.group == 1
+
+
+def test_memory_is_bounded(weights, monkeypatch):
+    monkeypatch.setattr(module, "LOOKS", 10**6)
+    explorer = Explorer({"two.ckpt": weights}, {})
+    source, made = Source(None, weights), []
+    for brightness in range(6):
+        made.append(explorer.look(source, photograph(torch.full((3, 32, 32), brightness, dtype=torch.uint8)), 32))
+    assert sum(look.bytes for look in explorer._looks._values.values()) <= max(10**6, made[0].bytes)
+    assert made[0].bytes > 10**5
+
+
+def test_the_recent_stay_and_the_oldest_go():
+    recent = Recent(2, lambda value: 1)
+    made = []
+
+    def make(key):
+        return lambda: made.append(key) or key
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        assert recent.get(key, make(key)) == key
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_samples_are_photographs():
+    assert {name: tuple(pixels.shape) for name, pixels in samples().items()} == {
+        "china": (3, 427, 640),
+        "flower": (3, 427, 640),
+    }
