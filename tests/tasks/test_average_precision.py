@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from coco_files import box_of, draw_coco, ellipse
 from pycocotools.coco import COCO as Reference
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
@@ -17,55 +17,6 @@ from involution.data.run_lengths import decoded, run_lengths
 from involution.tasks.average_precision import AveragePrecision
 
 ORDER = "ap ap50 ap75 ap_small ap_medium ap_large ar1 ar10 ar100 ar_small ar_medium ar_large".split()
-CATEGORIES = [{"id": number, "name": name} for number, name in ((3, "car"), (90, "toothbrush"), (17, "cat"))]
-
-
-def ellipse(rng, height, width):
-    """A mask whose size is drawn evenly over COCO's three."""
-    radius = np.exp(rng.uniform(np.log(4), np.log(70), 2))
-    centre = rng.uniform(0, 1, 2) * (height, width)
-    y, x = np.mgrid[:height, :width]
-    return ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2 <= 1
-
-
-def box_of(mask):
-    y, x = np.nonzero(mask)
-    return [float(v) for v in (x.min(), y.min(), x.max() + 1 - x.min(), y.max() + 1 - y.min())]
-
-
-def draw_annotations(root, images=24):
-    """COCO files with crowds, an image without objects and polygons; return where they are."""
-    rng = np.random.default_rng(0)
-    listed, annotations = [], []
-    (root / "val2017").mkdir(parents=True)
-    (root / "annotations").mkdir()
-    for number in rng.permutation(range(1, images + 1)).tolist():
-        height, width = rng.integers(90, 160, 2).tolist()
-        name = f"{number:012}.png"
-        Image.new("RGB", (width, height)).save(root / "val2017" / name)
-        listed.append({"id": number, "file_name": name, "height": height, "width": width})
-        for _ in range(0 if number == 5 else rng.integers(1, 7)):
-            mask = ellipse(rng, height, width)
-            if not mask.any():
-                continue
-            box, crowd = box_of(mask), int(rng.random() < 0.1)
-            x, y, w, h = box
-            outline = [x, y, x + w, y, x + w, y + h, x, y + h]
-            polygon = not crowd and rng.random() < 0.3
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": int(rng.choice([3, 17, 90])),
-                    "bbox": box,
-                    "area": float(mask.sum()) * (0.9 if polygon else 1),  # COCO's is not always that of the mask
-                    "iscrowd": crowd,
-                    "segmentation": [outline] if polygon else run_lengths(torch.from_numpy(mask)),
-                }
-            )
-    content = {"images": listed, "annotations": annotations, "categories": CATEGORIES}
-    (root / "annotations/instances_val2017.json").write_text(json.dumps(content))
-    return root
 
 
 def draw_results(data):
@@ -131,7 +82,7 @@ def reference(data, results):
 
 
 def test_figures_equal_those_of_the_reference(tmp_path):
-    data = COCO(str(draw_annotations(tmp_path)), batch_size=1, masks=True, workers=0)
+    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, workers=0)
     results = draw_results(data)
     expected = reference(data, results)
     assert len({round(value, 3) for value in expected.values()}) > 15  # no figure stands for another
@@ -139,7 +90,7 @@ def test_figures_equal_those_of_the_reference(tmp_path):
 
 
 def test_a_perfect_answer_is_perfect_in_spite_of_crowds(tmp_path):
-    data = COCO(str(draw_annotations(tmp_path)), batch_size=1, masks=True, workers=0)
+    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, workers=0)
     annotations = json.loads(data.val.file.read_text())["annotations"]
     results = [{**a, "score": 1.0} for a in annotations if not a["iscrowd"]]
     figures = ours(data, results)

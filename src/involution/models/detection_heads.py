@@ -15,7 +15,6 @@ from torchvision.models import detection
 
 from involution.models.fpn import local_layer
 
-
 SPAN_STD = 0.02
 """Of the involutions in a mask head."""
 
@@ -82,8 +81,8 @@ class BoxPredictor(nn.Module):
 class MaskHead(nn.Sequential):
     """Four local layers, each with ReLU: [R, C, H, W] → the same.
 
-    Involutions start with spans that keep the scale of their input. With those of the released code, which are drawn over
-    the fan-out, each of the four made it three to eight times larger, and from scratch no mask was learned.
+    Involutions start with spans that keep the scale of their input. With those of the released code, which are drawn
+    over the fan-out, each of the four made it three to eight times larger, and from scratch no mask was learned.
     """
 
     def __init__(self, channels: int, head: str, depth: int = 4) -> None:

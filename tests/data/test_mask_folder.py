@@ -1,0 +1,61 @@
+import pytest
+import torch
+from PIL import Image
+
+from involution.data import MaskFolder
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten images of 24 x 32 pixels; in image i are i objects, numbered with gaps."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for i in range(10):
+        mask = torch.zeros(24, 32, dtype=torch.uint8)
+        for k in range(i):
+            mask[2 : 20 - i, 3 * k : 3 * k + 2] = 2 * k + 1
+        Image.new("RGB", (32, 24), (i, i, i)).save(tmp_path / f"images/{i}.png")
+        Image.fromarray(mask.numpy()).save(tmp_path / f"masks/{i}.png")
+    return tmp_path
+
+
+def data(root, held_out=4, **kwargs):
+    return MaskFolder(str(root), held_out, batch_size=2, class_name="bar", workers=0, **kwargs)
+
+
+def test_every_value_is_an_object(root):
+    for image, target in (data(root).val_set()[i] for i in range(4)):
+        count = round(image.max().item() * 255)
+        assert target["labels"].tolist() == [1] * count
+        assert target["boxes"].tolist() == [[3 * k, 2, 3 * k + 2, 20 - count] for k in range(count)]
+        assert target["masks"].sum((1, 2)).tolist() == [2 * (18 - count)] * count
+
+
+def test_the_same_images_are_held_out(root):
+    module = data(root)
+    train, test = ({path.name for path in part.paths} for part in (module.learned(), module.judged()))
+    assert len(train), len(test) == (6, 4)
+    assert not train & test
+    assert {path.name for path in data(root).judged().paths} == test
+
+
+def test_batches_of_images_of_different_sizes(root):
+    Image.new("RGB", (40, 30)).save(root / "images/0.png")
+    Image.new("L", (40, 30)).save(root / "masks/0.png")
+    batches = [*data(root, zoom=False).train_dataloader(), *data(root).val_dataloader()]
+    assert {tuple(image.shape) for batch in batches for image in batch.images} == {(3, 24, 32), (3, 30, 40)}
+    assert all(target["masks"].shape[1:] == i.shape[1:] for b in batches for i, target in zip(*b, strict=True))
+
+
+def test_mistakes(root):
+    with pytest.raises(ValueError, match=r"root: expected a folder with images and masks, got .*nowhere, which has no"):
+        data(root / "nowhere").judged()
+    with pytest.raises(ValueError, match=r"held_out: expected fewer than the 10 images of .*images, got 10"):
+        data(root, held_out=10).judged()
+    name = data(root).judged().paths[0].name
+    Image.new("L", (24, 32)).save(root / "masks" / name)
+    with pytest.raises(ValueError, match=rf"mask: expected 24 x 32 as image {name}, got .*{name} of 32 x 24"):
+        _ = data(root).val_set()[0]
+    (root / "masks" / name).unlink()
+    with pytest.raises(ValueError, match=rf"mask: expected .*{name} for image {name}, which does not exist"):
+        _ = data(root).val_set()[0]
