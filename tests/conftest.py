@@ -1,5 +1,6 @@
 """What all tests share: the same random numbers in every run, in whatever order the tests run; and images."""
 
+import coco_files
 import pytest
 import torch
 from PIL import Image
@@ -85,6 +86,57 @@ def draw_cityscapes():
                 for path, picture in ((image, (stripes * 7).expand(3, -1, -1).movedim(0, 2)), (mask, stripes)):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(picture.contiguous().numpy()).save(path)
+        return root
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A checkpoint as `involution fit` leaves it, of a network for images of 32 pixels and two classes."""
+    path = tmp_path_factory.mktemp("weights") / "two.ckpt"
+    facts = {
+        "network": "rednet26",
+        "options": {"stem_stride": 1},
+        "classes": ["n02123394", "n02085620"],
+        "preprocessing": {"resize": 32, "crop": 32, "channels": 3},
+        "_class_path": "involution.tasks.Classification",
+    }
+    import timm
+
+    import involution.models  # noqa: F401
+
+    torch.manual_seed(0)
+    network = timm.create_model("rednet26", stem_stride=1, num_classes=2)
+    state = {f"net.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": facts}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def draw_masks():
+    """Draw images of 48 x 64 pixels with two bright objects each, and the masks that number them."""
+
+    def draw(root, images=6):
+        for kind in ("images", "masks"):
+            (root / kind).mkdir(parents=True)
+        for i in range(images):
+            mask = torch.zeros(48, 64, dtype=torch.uint8)
+            mask[8:40, 4 + i : 20 + i], mask[12:36, 34:56] = 1, 2
+            Image.fromarray(((mask > 0) * 150 + mask * 40).byte().numpy()).convert("RGB").save(root / f"images/{i}.png")
+            Image.fromarray(mask.numpy()).save(root / f"masks/{i}.png")
+        return root
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def draw_coco():
+    """Draw both splits of COCO, four images each."""
+
+    def draw(root):
+        for seed, split in enumerate(("train2017", "val2017")):
+            coco_files.draw_coco(root, split, images=4, seed=seed)
         return root
 
     return draw

@@ -19,26 +19,6 @@ from involution.explore.views import View
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A checkpoint as `involution fit` leaves it, of a network for images of 32 pixels and two classes."""
-    path = tmp_path_factory.mktemp("weights") / "two.ckpt"
-    facts = {
-        "network": "rednet26",
-        "options": {"stem_stride": 1},
-        "classes": ["n02123394", "n02085620"],
-        "preprocessing": {"resize": 32, "crop": 32, "channels": 3},
-        "_class_path": "involution.tasks.Classification",
-    }
-    torch.manual_seed(0)
-    import timm
-
-    network = timm.create_model("rednet26", stem_stride=1, num_classes=2)
-    state = {f"net.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "hyper_parameters": facts}, path)
-    return path
-
-
-@pytest.fixture(scope="session")
 def network(weights):
     return load_network(None, weights)
 

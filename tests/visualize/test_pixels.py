@@ -14,7 +14,7 @@ def layer():
 
 def test_a_row_per_pixel_and_the_mean_in_the_last(layer, tmp_path):
     figure = draw_kernels(torch.rand(3, 12, 18), layer, [(0, 0), (17, 11)], groups=2, title="stem")
-    image, sheet, _ = figure.axes
+    image, sheet, _, _ = figure.axes
     rows = torch.stack(
         [layer.kernel[0, :2, :, :, 0, 0], layer.kernel[0, :2, :, :, 5, 8], layer.kernel[0, :2].mean((3, 4))]
     )

@@ -10,7 +10,7 @@ def test_a_row_per_image_and_a_column_per_group(channels, tmp_path):
     figure = draw_heat_maps(torch.rand(2, channels, 8, 8), maps, groups=3)
     panels = [axis for axis in figure.axes if axis.images]
     assert len(panels) == 2 * (1 + 2 + 3)
-    titles = ["image", "first\ngroup 0", "first\ngroup 1", *(f"second\ngroup {g}" for g in range(3))]
+    titles = ["image\n", "first\ngroup 0", "first\ngroup 1", *(f"second\ngroup {g}" for g in range(3))]
     assert [axis.get_title() for axis in panels[:6]] == titles
     for ending in ("png", "svg", "pdf"):
         figure.savefig(tmp_path / f"maps.{ending}")

@@ -18,27 +18,29 @@ if TYPE_CHECKING:
 
     from involution.explore import Look
 
+LARGEST = 4096  # pixels, of the short side
 FORMATS = (".png", ".svg", ".pdf")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Draw the picture and write it to a file."""
     given = _parser().parse_args(arguments)
-    for name, value, least in (("groups", given.groups, 1), ("size", given.size or 1, 1)):
-        if value < least:
-            raise ValueError(f"--{name}: expected a positive number, got {value}")
+    if given.groups < 1:
+        raise ValueError(f"--groups: expected a positive number, got {given.groups}")
+    if given.size is not None and not 1 <= given.size <= LARGEST:
+        raise ValueError(f"--size: expected 1 to {LARGEST}, got {given.size}")
     out = picture_path(given.out)
 
     from involution.data.files import find_images, read_image  # after the arguments are known to be right
     from involution.explore import load_network
 
     network = load_network(given.model, given.checkpoint)
-    if given.checkpoint is None:
-        print(f"{given.model} without --checkpoint: its weights are random", file=sys.stderr)
     images = [read_image(path) for path in find_images(given.images)]
     looks = [network.look(image, given.size) for image in images]
     figure = _kernels(given, images, looks) if given.pixel else _heat_maps(given, looks)
     figure.savefig(out, dpi=200)
+    if given.checkpoint is None:
+        print(f"{given.model} without --checkpoint: its weights are random", file=sys.stderr)
 
 
 def picture_path(out: str) -> Path:
@@ -89,7 +91,8 @@ def _kernels(given: Any, images: Sequence[Any], looks: Sequence[Look]) -> Figure
     for x, y in given.pixel:
         if not (0 <= x < width and 0 <= y < height):
             raise ValueError(f"--pixel: expected X in 0 to {width - 1} and Y in 0 to {height - 1}, got {x} {y}")
-    pixels = [(x * look.image.shape[2] / width, y * look.image.shape[1] / height) for x, y in given.pixel]
+    factors = look.image.shape[2] / width, look.image.shape[1] / height
+    pixels = [((x + 0.5) * factors[0] - 0.5, (y + 0.5) * factors[1] - 0.5) for x, y in given.pixel]
     return draw_kernels(look.image, look.layers[layers[0]], pixels, given.groups, layers[0])
 
 

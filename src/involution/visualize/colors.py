@@ -45,11 +45,10 @@ def over(image: Tensor, heat: Tensor, end: float) -> NDArray[np.uint8]:
     return (colors(resized, end) * light.cpu().numpy()[..., None]).astype(np.uint8)
 
 
-def bar(figure: Figure, axes: Axes | list[Axes], end: float, label: str) -> None:
-    """Put the scale beside axes."""
-    shown = figure.colorbar(
-        ScalarMappable(Normalize(-end, end), MAP), ax=axes, orientation="horizontal", aspect=14, pad=0.02, shrink=0.9
-    )
+def bar(figure: Figure, axes: Axes, end: float, label: str) -> None:
+    """Draw the scale, from −end to end, in axes of its own."""
+    shown = figure.colorbar(ScalarMappable(Normalize(-end, end), MAP), cax=axes, orientation="horizontal")
     shown.set_ticks([-end, 0, end], labels=[f"−{end:.2g}", "0", f"{end:.2g}"])
     shown.ax.tick_params(labelsize=6, length=2)
     shown.set_label(label, fontsize=6)
+    shown.outline.set_linewidth(0.4)  # type: ignore[operator]

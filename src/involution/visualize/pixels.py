@@ -32,7 +32,7 @@ def draw_kernels(
     Args:
         image: [C, H, W] in [0, 1], RGB or grey.
         generated: by one layer for this image alone, from `capture`.
-        pixels: (x, y), in pixels of the image from its upper left corner.
+        pixels: (x, y), in pixels of the image, (0, 0) being the middle of the first.
         groups: at most.
         title: of the figure, such as the name of the layer.
 
@@ -49,7 +49,7 @@ def draw_kernels(
     if not pixels:
         raise ValueError("pixel: expected at least one, got none")
     for x, y in pixels:
-        if not (0 <= x < width and 0 <= y < height):
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
             raise ValueError(f"pixel: expected X in 0 to {width - 1} and Y in 0 to {height - 1}, got {x:g} {y:g}")
     places = [generated.pixel((x + 0.5) / width, (y + 0.5) / height) for x, y in pixels]
     kernel = generated.kernel[0, :groups].float()  # [G, Kh, Kw, Ho, Wo]
@@ -58,10 +58,12 @@ def draw_kernels(
     end = rows.abs().max().item() or 1.0
 
     cell = 0.085  # inches
-    size = (cell * len(rows[0]) * (kw + GAP) + 0.9, cell * len(rows) * (kh + GAP) + 1.0)
-    picture = size[1] * width / height
-    figure = Figure(figsize=(picture + size[0], size[1]), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(picture, size[0]))
+    sheet = cell * len(rows[0]) * (kw + GAP), cell * len(rows) * (kh + GAP)
+    picture = min(sheet[1] * width / height, 2 * sheet[0])
+    figure = Figure(figsize=(picture + sheet[0] + 1.0, sheet[1] + 1.2), layout="constrained")
+    grid = {"width_ratios": (picture, sheet[0]), "height_ratios": (1, 0.03)}
+    (left, right), (nothing, scale) = figure.subplots(2, 2, gridspec_kw=grid)
+    nothing.set_axis_off()
     show_image(left, image)
     left.set_title("image", fontsize=8)
     left.set_axis_off()
@@ -79,7 +81,7 @@ def draw_kernels(
     right.set_xlabel("group", fontsize=7)
     right.tick_params(length=0)
     right.spines[:].set_visible(False)
-    colors.bar(figure, right, end, "weight of a tap")
+    colors.bar(figure, scale, end, "weight of a tap")
     if title:
         figure.suptitle(title, fontsize=9)
     return figure

@@ -36,20 +36,20 @@ def draw_heat_maps(images: Sequence[Tensor], maps: Mapping[str, Sequence[Tensor]
     panels = [(name, g) for name, layer in maps.items() for g in range(min(groups, len(layer[0])))]
     shapes = [image.shape[-2] / image.shape[-1] for image in images]
     side = 1.35  # inches, of a panel
-    figure = Figure(figsize=(side * (1 + len(panels)), side * sum(shapes) + 0.9), layout="constrained")
-    grid = {"height_ratios": shapes, "hspace": 0, "wspace": 0}
-    axes = figure.subplots(len(images), 1 + len(panels), squeeze=False, gridspec_kw=grid)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
+    scale = 0.08  # height of the colour scale, in widths of a panel
+    figure = Figure(figsize=(side * (1 + len(panels)), side * (sum(shapes) + scale) + 0.8), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
+    axes = figure.subplots(len(images) + 1, 1 + len(panels), squeeze=False, height_ratios=[*shapes, scale])
     for row, image in enumerate(images):
         show_image(axes[row, 0], image)
-    axes[0, 0].set_title("image", fontsize=8)
+    axes[0, 0].set_title("image\n", fontsize=8)  # as high as the others
     for column, (name, g) in enumerate(panels, start=1):
         end = max(colors.limit(heat[g]) for heat in maps[name])
         for row, image in enumerate(images):
             axes[row, column].imshow(colors.over(image, maps[name][row][g], end))
         axes[0, column].set_title(f"{name}\ngroup {g}", fontsize=8)
-        colors.bar(figure, list(axes[:, column]), end, "sum of the kernel")
-    for axis in axes.flat:
+        colors.bar(figure, axes[-1, column], end, "sum of the kernel")
+    for axis in (*axes[:-1].flat, axes[-1, 0]):
         axis.set_axis_off()
     return figure
 
