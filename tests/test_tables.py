@@ -69,3 +69,16 @@ def test_a_difference_without_a_reason_is_an_error(complexity_tables, monkeypatc
     monkeypatch.setattr(complexity_tables, "published", lambda table: [row])
     with pytest.raises(ValueError, match="params_note: expected one where counts differ and only there, got None"):
         complexity_tables.comparison("table1")
+
+
+def test_the_plot_of_latency_is_current(tables):
+    assert importlib.import_module("latency_plot").current()
+
+
+def test_the_plot_shows_what_was_recorded(tables, monkeypatch):
+    plot = importlib.import_module("latency_plot")
+    found = plot.points()
+    assert found["eager, batch 1"]["resnet50"] == (pytest.approx(4.09, abs=0.01), 1.0)
+    assert found["eager, batch 16"]["rednet50"][0] == pytest.approx(2.67, abs=0.01)
+    monkeypatch.setattr(plot, "points", lambda: {**found, "eager, batch 1": {}})
+    assert not plot.current()

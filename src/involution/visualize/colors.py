@@ -51,4 +51,4 @@ def bar(figure: Figure, axes: Axes, end: float, label: str) -> None:
     shown.set_ticks([-end, 0, end], labels=[f"−{end:.2g}", "0", f"{end:.2g}"])
     shown.ax.tick_params(labelsize=6, length=2)
     shown.set_label(label, fontsize=6)
-    shown.outline.set_linewidth(0.4)  # type: ignore[operator]
+    shown.outline.set_linewidth(0.4)
