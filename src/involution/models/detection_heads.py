@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import detection
 
+from involution.layers import Involution2d
 from involution.models.fpn import local_layer
 
 SPAN_STD = 0.02
-"""Of the involutions in a mask head."""
+"""Of involutions that start close to the identity."""
 
 
 class RPNHead(nn.Module):
@@ -81,8 +82,9 @@ class BoxPredictor(nn.Module):
 class MaskHead(nn.Sequential):
     """Four local layers, each with ReLU: [R, C, H, W] → the same.
 
-    Involutions start with spans that keep the scale of their input. With those of the released code, which are drawn
-    over the fan-out, each of the four made it three to eight times larger, and from scratch no mask was learned.
+    Involutions start close to the identity, with kernels of 1 in the centre and little beside it. Those of the released
+    code are drawn around zero and over the fan-out: each of the four then loses the sign of its input and makes it three
+    to eight times larger, and from scratch no mask was learned.
     """
 
     def __init__(self, channels: int, head: str, depth: int = 4) -> None:
@@ -91,8 +93,8 @@ class MaskHead(nn.Sequential):
             layer = local_layer(head, channels, "head")
             if isinstance(layer, nn.Conv2d):
                 _he(layer)
-            else:
-                nn.init.normal_(layer.get_submodule("conv2.conv").weight, std=SPAN_STD)
+            elif isinstance(layer, Involution2d):
+                _identity(layer)
             layers += [layer, nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
@@ -141,6 +143,15 @@ def _normal(layer: nn.Conv2d | nn.Linear, std: float) -> None:
     nn.init.normal_(layer.weight, std=std)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
+
+
+def _identity(layer: Involution2d) -> None:
+    span = layer.get_submodule("conv2.conv")
+    assert isinstance(span, nn.Conv2d)
+    assert span.bias is not None
+    nn.init.normal_(span.weight, std=SPAN_STD)
+    taps = span.bias.detach().unflatten(0, (layer.groups, -1))
+    taps[:, taps.shape[1] // 2] = 1
 
 
 def _he(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
