@@ -35,10 +35,13 @@ def measure(run: Path, root: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "involution", "test", f"--config={run / 'config.yaml'}", f"--data.root={root}"]
     command += [f"--ckpt_path={run / 'checkpoints/best.ckpt'}", "--json"]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    precision, network, neck = trainer["precision"] or "32-true", given["network"], given["options"]["neck"]
+    settings = f"--trainer.precision {precision} --model.network {network} --model.options.neck {neck}"
     return {
-        "model": f"{given['segmentor']}/{given['network']}/{given['options']['neck']}",
+        "fit": f"involution fit --config configs/camvid.yaml --data.root PATH {settings}",
+        "model": f"{given['segmentor']}/{network}/{neck}",
         "epochs": trainer["max_epochs"],
-        "precision": trainer["precision"] or "32-true",
+        "precision": precision,
         "seconds": round(duration(run)),
         "curve": curve(run / "metrics.csv"),
         **json.loads(answer),
