@@ -85,6 +85,7 @@ def create_backbone(
     Raises:
         ValueError: there is no such network or stage, or the network takes no such argument.
 
+    >>> import torch
     >>> [tuple(y.shape) for y in create_backbone("rednet26")(torch.rand(1, 3, 64, 96))]
     [(1, 256, 16, 24), (1, 512, 8, 12), (1, 1024, 4, 6), (1, 2048, 2, 3)]
     """

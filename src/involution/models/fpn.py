@@ -52,6 +52,7 @@ class FeaturePyramid(FeaturePyramidNetwork):  # type: ignore[misc]  # torchvisio
     Raises:
         ValueError: there is no such neck, or an involution does not divide the channels.
 
+    >>> import torch
     >>> pyramid = FeaturePyramid([256, 512], channels=64, neck="involution")
     >>> [tuple(y.shape) for y in pyramid([torch.rand(2, 256, 16, 12), torch.rand(2, 512, 8, 6)])]
     [(2, 64, 16, 12), (2, 64, 8, 6)]
