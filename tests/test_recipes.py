@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from involution.cli import main
@@ -12,6 +13,8 @@ from involution.cli import main
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 ONE_STEP = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test", "predict")]
 SYNTHETIC = "--data=involution.data.Synthetic"
+
+DETECTORS = ("coco_faster_rcnn", "coco_mask_rcnn", "coco_retinanet")
 
 # What stands in for the images of the recipe, where they do not come with a package.
 DATA = {
@@ -22,10 +25,36 @@ DATA = {
     "camvid": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]", "--data.batch_size=2"],
     "cityscapes_fpn": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
     "cityscapes_upernet": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
+    "pennfudan": lambda images: [f"--data.root={images}", "--data.held_out=2", "--data.workers=0"],
+    **dict.fromkeys(DETECTORS, lambda images: [f"--data.root={images}", "--data.workers=0"]),
 }
 
 # What draws those images, if it is not `draw_images`.
-DRAWN = {"camvid": "draw_scenes", "cityscapes_fpn": "draw_cityscapes", "cityscapes_upernet": "draw_cityscapes"}
+DRAWN = {
+    "camvid": "draw_scenes",
+    "cityscapes_fpn": "draw_cityscapes",
+    "cityscapes_upernet": "draw_cityscapes",
+    "pennfudan": "draw_masks",
+    **dict.fromkeys(DETECTORS, "draw_coco"),
+}
+
+# What is said of an image under which name, and what is left beside the summary where there are pictures.
+LEFT = {
+    "objects": ("score", {"photograph.png"}),
+    "classes": ("probability", {"photograph.png", "photograph_mask.png"}),
+}
+
+
+def reduced(config, folder):
+    """The recipe; of a detector, a copy with a smaller network for smaller images."""
+    if config.stem not in (*DETECTORS, "pennfudan"):
+        return config
+    recipe = yaml.safe_load(config.read_text())
+    arguments = recipe["model"]["init_args"]
+    arguments["network"] = "rednet26"
+    arguments["options"] |= {"channels": 32, "settings": {"min_size": 64, "max_size": 96}}
+    (folder / config.name).write_text(yaml.safe_dump(recipe))
+    return folder / config.name
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -33,6 +62,7 @@ def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
     images = request.getfixturevalue(DRAWN.get(config.stem, "draw_images"))(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    config = reduced(config, tmp_path)
     recipe = [f"--config={config}", *DATA[config.stem](images), *ONE_STEP]
     assert main(["fit", *recipe, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]) == 0
     checkpoints = tmp_path / "runs" / config.stem / "version_0/checkpoints"
@@ -46,12 +76,14 @@ def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
     assert main(["predict", *asked]) == 0
     [prediction] = json.loads(capsys.readouterr().out)
     assert prediction["image"] == str(image)
-    shares = [c["probability" if "probability" in c else "share"] for c in prediction["classes"]]
+    kind = next(key for key in LEFT if key in prediction)
+    score, pictures = LEFT[kind]
+    drawn = pictures if config.stem in DRAWN else set()
+    shares = [found["share" if "share" in found else score] for found in prediction[kind]]
     assert shares == sorted(shares, reverse=True)
-    assert 0 < sum(shares) <= 1.0001
     assert torch.isfinite(torch.tensor(shares)).all()
-    drawn = {"predictions.json"} | ({"photograph.png", "photograph_mask.png"} if config.stem in DRAWN else set())
-    assert {path.name for path in (tmp_path / "found").iterdir()} == drawn
+    assert kind == "objects" or 0 < sum(shares) <= 1.0001
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {"predictions.json"} | drawn
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -58,6 +58,7 @@ class Summaries(BasePredictionWriter):
         super().__init__("batch")
         self.task, self.folder = task, folder
         self.summaries: list[dict[str, Any]] = []
+        self.names: dict[str, str] = {}
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -65,7 +66,14 @@ class Summaries(BasePredictionWriter):
         for image, prediction in zip(batch.images, predictions, strict=True):
             self.summaries.append(self.task.summary(prediction))
             if self.folder:
+                self._check(prediction["image"])
                 self.task.write(image, prediction, self.folder)
+
+    def _check(self, path: str) -> None:
+        """Pictures are called as their image is; one must not take the place of another."""
+        first = self.names.setdefault(Path(path).stem, path)
+        if first != path:
+            raise ValueError(f"out: expected images of different names for one folder, got {first} and {path}")
 
 
 def _parser() -> LightningArgumentParser:

@@ -82,8 +82,8 @@ class BoxPredictor(nn.Module):
 class MaskHead(nn.Sequential):
     """Four local layers, each with ReLU: [R, C, H, W] → the same.
 
-    Involutions start close to the identity, with kernels of 1 in the centre and little beside it. Those of the released
-    code are drawn around zero and over the fan-out: each of the four then loses the sign of its input and makes it three
+    Involutions start close to the identity, with kernels of 1 in the centre and little beside it. In the released code
+    they are drawn around zero, over the fan-out: each of the four then loses the sign of its input and makes it three
     to eight times larger, and from scratch no mask was learned.
     """
 

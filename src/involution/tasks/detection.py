@@ -92,7 +92,7 @@ class Detection(Task):
     def validation_step(self, batch: Objects, index: int) -> None:
         found = self(batch.images)
         self.val_precision.update(found, batch.targets)
-        if index == 0:
+        if index == 0 and not self.trainer.sanity_checking:
             self._show(batch.images, found)
 
     def on_validation_epoch_end(self) -> None:
