@@ -34,7 +34,7 @@ def points() -> Points:
 
     def macs(network: str) -> float:
         name = network.partition(",")[0]  # "rednet50, unfold" is the same network computed otherwise
-        keys = [key for key in counts if key == name or key.startswith(f"{name}.") and " " not in key]
+        keys = [key for key in counts if key == name or (key.startswith(f"{name}.") and " " not in key)]
         return float(counts[keys[0]]["macs"]) / 1e9
 
     modes = cpu_tables.measured("network")["modes"]

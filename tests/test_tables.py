@@ -79,6 +79,6 @@ def test_the_plot_shows_what_was_recorded(tables, monkeypatch):
     plot = importlib.import_module("latency_plot")
     found = plot.points()
     assert found["eager, batch 1"]["resnet50"] == (pytest.approx(4.09, abs=0.01), 1.0)
-    assert found["eager, batch 16"]["rednet50"][0] == pytest.approx(2.67, abs=0.01)
+    assert found["eager, batch 16"]["rednet50"][0] == pytest.approx(2.65, abs=0.01)  # with the stem of 3 x 3
     monkeypatch.setattr(plot, "points", lambda: {**found, "eager, batch 1": {}})
     assert not plot.current()

@@ -110,3 +110,32 @@ def test_errors(name, checkpoint, message, weights, tmp_path, monkeypatch):
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=message):
         load_network(name, checkpoint)
+
+
+DENSE = {
+    "faster_rcnn": ("backbone.body.", {"detector": "faster_rcnn", "options": {"neck": "involution"}}),
+    "semantic_fpn": ("backbone.", {"segmentor": "semantic_fpn", "options": {"neck": "involution", "channels": 64}}),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_detectors_and_segmentors(tmp_path, kind):
+    """By the names of their layers in the module tree, from a checkpoint of their task, over the whole image."""
+    from involution.models.complexity import BUILDERS
+
+    prefix, facts = DENSE[kind]
+    classes = ["cat", "dog"]
+    model = BUILDERS[kind]("rednet26", num_classes=2 + (kind == "faster_rcnn"), **facts["options"])
+    state = {f"net.{name}": value for name, value in model.state_dict().items()}
+    facts = {"network": "rednet26", "classes": classes, "preprocessing": {"channels": 3}, **facts}
+    torch.save({"state_dict": state, "hyper_parameters": facts}, tmp_path / "dense.ckpt")
+    network = load_network(None, tmp_path / "dense.ckpt")
+    look = network.look(torch.randint(0, 256, (3, 40, 70), dtype=torch.uint8), size=64)
+    modules = dict(network.model.named_modules())
+    assert all(name.partition("[")[0] in modules for name in look.layers)
+    assert any(name.startswith(prefix) for name in look.layers)
+    assert len(look.layers) > 8  # those of the neck, too
+    assert look.image.shape == (3, 64, 112)
+    largest = max((generated.kernel for generated in look.layers.values()), key=lambda kernel: kernel.shape[-1])
+    assert largest.shape[-2:] == (32, 56)  # without the padding of a detector
+    assert look.classes == []

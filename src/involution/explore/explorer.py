@@ -15,11 +15,13 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from involution.data.files import read_image
+from involution.explore.design import REDNETS
 from involution.explore.network import Look, Network
-from involution.explore.weights import NETWORKS, load_network
+from involution.explore.weights import load_network
 
 LOOKS = 2**28  # bytes of kernels that are kept, some dozen images
 KEPT_NETWORKS = 4
+DENSE = ("faster_rcnn/rednet50/involution", "semantic_fpn/rednet50/involution")  # offered beside the classifiers
 LARGEST = 1024  # pixels of the longer side of an image that is kept
 IMAGE_BYTES = 2**25
 """Of an uploaded image file; its pixels are limited by `involution.data.files.MAX_PIXELS`."""
@@ -80,7 +82,7 @@ class Explorer:
     """
 
     def __init__(self, checkpoints: Mapping[str, Path], images: Mapping[str, Tensor]) -> None:
-        untrained = {f"{name}, untrained": Source(name) for name in NETWORKS}
+        untrained = {f"{name}, untrained": Source(name) for name in (*REDNETS, *DENSE)}
         self.sources = {**{name: Source(None, path) for name, path in checkpoints.items()}, **untrained}
         self.images = {name: photograph(pixels) for name, pixels in images.items()}
         self._networks: Recent[Network] = Recent(KEPT_NETWORKS, lambda network: 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.v2 import functional as transforms
 
 from involution.visualize import Generated, capture
@@ -79,6 +80,8 @@ class Network:
         seen = transforms.to_dtype(seen, torch.float32, scale=True)
         batch = ((seen - self.mean) / self.std)[None].contiguous(memory_format=torch.channels_last)
         with self._one_at_a_time:
+            for resizing in (m for m in self.model.modules() if isinstance(m, GeneralizedRCNNTransform)):
+                resizing.min_size, resizing.max_size = (min(seen.shape[-2:]),), max(seen.shape[-2:])  # as it is
             layers, output = capture(self.model, batch)
         return Look(seen, layers, self._name(output))
 

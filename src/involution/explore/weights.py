@@ -1,42 +1,37 @@
 """Networks by name and from checkpoints, without running any code that a file may bring.
 
-A checkpoint names its network; it is believed only as far as our own networks and their arguments of plain numbers go,
-and its weights must fit in number and shape before a network of that size is made.
+A checkpoint names its network; it is believed only as far as our own networks and their plain arguments go, and its
+weights must fit in number and shape before a network of that size is made.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from timm.data import ImageNetInfo
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-import involution.models  # noqa: F401  (registers the networks in timm)
+from involution.explore.design import REDNETS, create, describe
 from involution.explore.network import Network
-from involution.models.complexity import build
+from involution.models.complexity import BUILDERS
+from involution.models.detection import DETECTORS
 from involution.models.rednet import checkpoint_filter_fn
 from involution.models.trunk import DEPTHS
 
-NETWORKS = tuple(f"rednet{depth}" for depth in DEPTHS)
-"""Names that a page offers and a checkpoint may have; other networks have no involutions."""
-
 LARGEST = 1024  # pixels, of the short side that a checkpoint may ask for
-
-OPTIONS = {"stem", "stem_kernel_size", "stem_stride", "kernel_size", "group_channels", "reduction_ratio", "drop_rate"}
-"""Arguments of networks that a checkpoint may set. (Others fetch weights or read files.)"""
+DENSE = 320  # pixels, of the short side that detectors and segmentors are shown: enough for pictures
 
 
 def load_network(name: str | None, checkpoint: str | Path | None = None) -> Network:
     """Return a network with the weights of a checkpoint, or random ones.
 
     Args:
-        name: of a network in timm's registry; None is that of the checkpoint.
+        name: of a network, as `involution.explore.design.create` takes it; None is that of the checkpoint.
         checkpoint: of `involution fit`; or weights alone, ours or the released ones, of PyTorch or as safetensors.
 
     Raises:
@@ -49,25 +44,23 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
     if checkpoint is None:
         if name is None:
             raise ValueError("model: expected the name of a network or a checkpoint, got neither")
-        _design(name, {}, "model")
-        return _network(timm.create_model(name), {})
+        return _network(create(name, {}, "model"), name, {})
     saved = _read(Path(checkpoint))
     facts = _facts(saved, checkpoint)
     weights = _weights(saved)
-    own = facts.get("network") or _recognize(weights)
+    if facts:
+        own, options = describe(facts)
+    else:
+        weights = checkpoint_filter_fn(weights, nn.Module())  # released ones have other names
+        own, options = _recognize(weights), {"num_classes": len(weights.get("fc.weight", range(1000)))}
     if not own:
-        raise ValueError(f"checkpoint: expected weights of {', '.join(NETWORKS)}, got {checkpoint} with others")
+        raise ValueError(f"checkpoint: expected weights of {', '.join(REDNETS)}, got {checkpoint} with others")
     if name is not None and name != own:
         raise ValueError(f"model: expected {own!r} as in the checkpoint, got {name!r}")
-    options = dict(facts.get("options") or {})
-    if facts:
-        options |= {"num_classes": len(facts["classes"]), "in_chans": facts["preprocessing"]["channels"]}
-    if not facts and "fc.weight" in weights:
-        options["num_classes"] = len(weights["fc.weight"])
-    model = _design(name or own, options, "checkpoint")
-    _fit(model, weights, checkpoint)
-    model.to_empty(device="cpu").load_state_dict(weights)
-    return _network(model, facts)
+    _fit(create(own, options, "checkpoint", allocate=False), weights, checkpoint)
+    model = create(own, options, "checkpoint")
+    model.load_state_dict(weights)
+    return _network(model, own, facts)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -91,8 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
     state = saved.get("state_dict", saved)
     tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
-    named = {str(k).removeprefix("net."): v for k, v in tensors.items()}
-    return checkpoint_filter_fn(named, nn.Module())
+    return {str(k).removeprefix("net."): v for k, v in tensors.items()}
 
 
 def _facts(saved: Mapping[str, Any], source: Path | str) -> Mapping[str, Any]:
@@ -100,12 +92,10 @@ def _facts(saved: Mapping[str, Any], source: Path | str) -> Mapping[str, Any]:
     match saved.get("hyper_parameters"):
         case None:
             return {}
-        case {
-            "network": str(),
-            "classes": list(),
-            "preprocessing": {"resize": int(resize), "channels": 1 | 3},
-        } as facts if 1 <= resize <= LARGEST:
-            return facts
+        case {"network": str(), "classes": list(), "preprocessing": dict(preprocessing)} as facts:
+            resize, channels = preprocessing.get("resize", DENSE), preprocessing.get("channels", 3)
+            if isinstance(resize, int) and 1 <= resize <= LARGEST and channels in (1, 3):
+                return {**facts, "preprocessing": {"resize": resize, "channels": channels}}
     raise ValueError(f"checkpoint: expected the classes and preprocessing of `involution fit`, got {source} without")
 
 
@@ -114,17 +104,6 @@ def _recognize(weights: Mapping[str, Tensor]) -> str:
     blocks = [re.fullmatch(r"layer(\d)\.(\d+)\.conv2\.conv2\.conv\.weight", key) for key in weights]
     depths = [max((int(m[2]) + 1 for m in blocks if m and m[1] == str(stage)), default=0) for stage in range(1, 5)]
     return next((f"rednet{depth}" for depth, known in DEPTHS.items() if known == tuple(depths)), "")
-
-
-def _design(name: str, options: Mapping[str, Any], argument: str) -> nn.Module:
-    """Return the network without memory for its weights."""
-    if name not in NETWORKS:
-        raise ValueError(f"{argument}: expected a network of {', '.join(NETWORKS)}, got {name!r}")
-    given = {k: v for k, v in options.items() if v is not None}
-    allowed = OPTIONS | {"num_classes", "in_chans"}
-    if wrong := {k: v for k, v in given.items() if k not in allowed or not isinstance(v, int | float | str)}:
-        raise ValueError(f"{argument}: expected options of {sorted(OPTIONS)}, got {wrong}")
-    return build(name, **given)
 
 
 def _fit(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -138,12 +117,16 @@ def _fit(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) ->
         )
 
 
-def _network(model: nn.Module, facts: Mapping[str, Any]) -> Network:
-    preprocessing = facts.get("preprocessing") or {"resize": 224, "channels": 3}
-    mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-    if preprocessing["channels"] == 1:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)  # type: ignore[assignment]
-    return Network(model, int(preprocessing["resize"]), mean, std, _in_words(facts.get("classes") or ()))
+def _network(model: nn.Module, name: str, facts: Mapping[str, Any]) -> Network:
+    kind = name.split("/")[0]
+    preprocessing = facts.get("preprocessing") or {"resize": DENSE if kind in BUILDERS else 224, "channels": 3}
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN
+    std: Sequence[float] = IMAGENET_DEFAULT_STD
+    if kind in DETECTORS:
+        mean, std = (0.0,) * 3, (1.0,) * 3  # they normalize themselves
+    elif preprocessing["channels"] == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    return Network(model, preprocessing["resize"], mean, std, _in_words(facts.get("classes") or ()))
 
 
 def _in_words(classes: Any) -> list[str]:

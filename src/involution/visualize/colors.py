@@ -41,7 +41,7 @@ def over(image: Tensor, heat: Tensor, end: float) -> NDArray[np.uint8]:
     """
     resized = F.interpolate(heat[None, None].float(), list(image.shape[-2:]), mode="bilinear")[0, 0]
     weights = image.new_tensor([0.299, 0.587, 0.114] if image.shape[0] == 3 else [1.0])
-    light = 0.6 + 0.4 * (weights @ image.float().flatten(1)).reshape(image.shape[1:])
+    light = 0.7 + 0.3 * (weights @ image.float().flatten(1)).reshape(image.shape[1:])
     return (colors(resized, end) * light.cpu().numpy()[..., None]).astype(np.uint8)
 
 

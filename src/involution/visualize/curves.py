@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Curve = list[tuple[float, float]]
 """(epoch, value), an epoch ending at a whole number."""
@@ -59,6 +60,7 @@ def draw_curves(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
                 style = {"linestyle": "--", "linewidth": 1.0} if stage == "train" else {"linewidth": 1.8}
                 axis.plot(*zip(*curves[name], strict=True), color=f"C{number}", marker=".", label=label, **style)
         axis.set(xlabel="epoch", ylabel=kind, xlim=(0, None))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     return figure

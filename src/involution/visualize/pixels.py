@@ -59,9 +59,9 @@ def draw_kernels(
 
     cell = 0.085  # inches
     sheet = cell * len(rows[0]) * (kw + GAP), cell * len(rows) * (kh + GAP)
-    picture = min(sheet[1] * width / height, 2 * sheet[0])
-    figure = Figure(figsize=(picture + sheet[0] + 1.0, sheet[1] + 1.2), layout="constrained")
-    grid = {"width_ratios": (picture, sheet[0]), "height_ratios": (1, 0.03)}
+    picture = min(sheet[1] * width / height, 6)
+    figure = Figure(figsize=(picture + max(sheet[0], 1.6) + 1.0, sheet[1] + 1.2), layout="constrained")
+    grid = {"width_ratios": (picture, max(sheet[0], 1.6)), "height_ratios": (1, 0.03)}
     (left, right), (nothing, scale) = figure.subplots(2, 2, gridspec_kw=grid)
     nothing.set_axis_off()
     show_image(left, image)
