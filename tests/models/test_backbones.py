@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -60,6 +61,15 @@ def test_norms_of_the_backbone_keep_their_statistics_and_learn():
     assert backbone.body.layer2[0].bn1.weight.grad is not None
     assert not backbone.body.layer2[0].bn1.training
     assert not backbone.body.layer2[0].conv2.conv1.bn.training  # of an involution
+
+
+def test_weights_of_a_classifier_that_was_trained_here(tmp_path):
+    classifier = timm.create_model("rednet26", stem_kernel_size=7, num_classes=10)
+    weights = {f"net.{name}": value for name, value in classifier.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {}}, tmp_path / "best.ckpt")
+    backbone = create_backbone("rednet26", pretrained=True, pretrained_cfg_overlay={"file": tmp_path / "best.ckpt"})
+    learned = classifier.state_dict()
+    assert all(torch.equal(value, learned[name]) for name, value in backbone.body.state_dict().items())
 
 
 def test_stages_are_chosen():

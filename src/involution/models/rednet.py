@@ -68,13 +68,15 @@ class RedNet(Trunk):
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of an official classifier or backbone checkpoint under our names.
 
-    The official names are ours behind `backbone.` and `head.`; a training checkpoint holds them under `state_dict`.
+    The official names are ours behind `backbone.` and `head.`; a training checkpoint holds them under `state_dict`. One
+    of `involution fit` has them behind `net.`.
 
     Raises:
         ValueError: the stem involution of the checkpoint has another kernel size than the model's.
     """
     weights: dict[str, Tensor] = state_dict.get("state_dict", state_dict)
-    weights = {name.removeprefix("backbone.").removeprefix("head."): value for name, value in weights.items()}
+    for prefix in ("net.", "backbone.", "head."):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     span = "stem.1.conv2.conv.weight"
     ours = model.state_dict()
     if span in weights and span in ours and weights[span].shape != ours[span].shape:
