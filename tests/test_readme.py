@@ -46,13 +46,14 @@ def test_pip_finds_what_is_asked_for(line):
     assert not names or names.rstrip("]") in extras
 
 
-def test_commands_run_in_their_order(tmp_path, image_folder, draw_scenes, monkeypatch, capsys, one_thread):
+def test_commands_run_in_their_order(tmp_path, image_folder, draw_scenes, draw_masks, monkeypatch, capsys, one_thread):
     """With one batch per epoch where there is something to learn."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     Image.effect_noise((64, 64), 50).save(tmp_path / "digit.png")
     words = {"IMAGE": "digit.png", "FOLDER": str(image_folder), "SCENES": str(draw_scenes(tmp_path / "scenes"))}
+    words["PEDESTRIANS"] = str(draw_masks(tmp_path / "masks", images=53))  # 50 are held out
     one = ("max_epochs", "limit_train_batches", "limit_val_batches", "check_val_every_n_epoch")
     short = [f"--trainer.{name}=1" for name in one]
     ran = 0
