@@ -59,7 +59,10 @@ def test_no_count_is_stored_of_a_network_that_no_table_names(stored):
 @pytest.mark.parametrize("key", EXACT)
 def test_counts_equal_those_of_the_official_code_to_the_unit(key):
     found = counted(key)
-    assert (found["trainable_params"], found["published_flops"]) == (EXACT[key]["exact_params"], EXACT[key]["exact_flops"])
+    assert (found["trainable_params"], found["published_flops"]) == (
+        EXACT[key]["exact_params"],
+        EXACT[key]["exact_flops"],
+    )
 
 
 @pytest.mark.parametrize("row", tables.published("readme"), ids=tables.key)

@@ -31,7 +31,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_frozen_are_the_stem_and_the_first_stage(name):
-    backbone = create_backbone(name, frozen_stages=1).train()
+    backbone = create_backbone(name, frozen_stages=1)
     frozen = {n.split(".")[0] for n, p in backbone.body.named_parameters() if not p.requires_grad}
     trained = {n.split(".")[0] for n, p in backbone.body.named_parameters() if p.requires_grad}
     assert frozen == set(FROZEN[name])
@@ -54,7 +54,7 @@ def test_the_stem_alone_nothing_or_everything_is_frozen():
 
 
 def test_norms_of_the_backbone_keep_their_statistics_and_learn():
-    backbone = create_backbone("rednet26", norm_eval=True).train()
+    backbone = create_backbone("rednet26", norm_eval=True)
     before = {n: b.clone() for n, b in backbone.named_buffers()}
     sum(y.sum() for y in backbone(torch.rand(2, 3, 64, 64))).backward()
     assert all(torch.equal(b, before[n]) for n, b in backbone.named_buffers())

@@ -118,7 +118,7 @@ def test_the_settings_of_retinanet():
 
 
 def test_the_backbone_is_frozen_as_in_the_paper():
-    detector = faster_rcnn("rednet26").train()
+    detector = faster_rcnn("rednet26")
     trained = {
         n.split(".")[3] for n, p in detector.named_parameters() if p.requires_grad and n.startswith("backbone.body")
     }

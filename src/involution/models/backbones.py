@@ -49,6 +49,7 @@ class Backbone(nn.Module):
         for name in self.frozen:
             for parameter in body.get_submodule(name).parameters(recurse=False):
                 parameter.requires_grad_(False)
+        self.train()  # Lightning leaves modules in the mode that it finds them in
 
     def train(self, mode: bool = True) -> Backbone:
         """Set the mode of everything but what is frozen."""
