@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import READ, REFUSED, png
+from mischief import READ, REFUSED, png
 
 from involution.data.files import MAX_PIXELS, read_image
 from involution.explore import explorer as module

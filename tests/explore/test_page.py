@@ -5,7 +5,7 @@ import shutil
 import time
 
 import pytest
-from conftest import REFUSED
+from mischief import REFUSED
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

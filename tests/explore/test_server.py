@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from clients import Client
-from conftest import READ, REFUSED
+from mischief import READ, REFUSED
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ networks without training; any other can be dropped on the page.
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     from involution.explore.server import serve
 
     with serve(Explorer(checkpoints, samples()), given.port) as address:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
         print(f"{address} (Ctrl+C ends it)", flush=True)
         try:
             threading.Event().wait()

@@ -18,7 +18,7 @@ Place = tuple[float, float]
 
 SIDE = 640  # pixels, of the longer side of a picture
 TAP = 9  # pixels of the picture, of one tap in a sheet of kernels
-COLUMNS = 8  # kernels side by side
+COLUMNS = 6  # kernels side by side
 
 
 def heat_picture(image: Tensor, look: Look, layer: str, group: int, place: Place) -> Picture:
