@@ -37,7 +37,7 @@ def draw_heat_maps(images: Sequence[Tensor], maps: Mapping[str, Sequence[Tensor]
     shapes = [image.shape[-2] / image.shape[-1] for image in images]
     side = 1.35  # inches, of a panel
     scale = 0.08  # height of the colour scale, in widths of a panel
-    figure = Figure(figsize=(side * (1 + len(panels)), side * (sum(shapes) + scale) + 0.8), layout="constrained")
+    figure = Figure(figsize=(side * (1 + len(panels)), (side - 0.2) * (sum(shapes) + scale) + 0.8), layout="compressed")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.02, hspace=0, wspace=0)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(len(images) + 1, 1 + len(panels), squeeze=False, height_ratios=[*shapes, scale])
     for row, image in enumerate(images):
