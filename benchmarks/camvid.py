@@ -12,6 +12,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def duration(run: Path) -> float:
     return max(times) - min(times)
 
 
-def curve(path: Path) -> list[dict[str, float]]:
+def curve(path: Path, names: Sequence[str] = CURVES) -> list[dict[str, float]]:
     """Return what was logged at the end of every epoch."""
     epochs: dict[int, dict[str, float]] = {}
     with path.open() as file:
         for row in csv.DictReader(file):
-            found = {name: round(float(row[name]), 4) for name in CURVES if row.get(name)}
+            found = {name: round(float(row[name]), 4) for name in names if row.get(name)}
             if found:
                 epochs.setdefault(int(row["epoch"]), {}).update(found)
     return [{"epoch": epoch + 1, **found} for epoch, found in sorted(epochs.items())]

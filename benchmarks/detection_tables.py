@@ -1,10 +1,14 @@
-"""The paper's Table 3: detectors on COCO, what was published beside what we count."""
+"""Tables of object detection: the paper's Table 3, and our run on pedestrians."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
-from complexity_tables import Row, counted, differs, markdown, published
+from complexity_tables import RESULTS, Row, counted, differs, markdown, published
+
+PENNFUDAN = "results/measured/accuracy-pennfudan.json"
+FIGURES = {"ap50": "AP50", "ap": "AP", "ap75": "AP75", "ap_medium": "medium", "ap_large": "large", "ar100": "AR"}
 
 
 def detection() -> str:
@@ -18,7 +22,17 @@ def detection() -> str:
         claimed = [str(row.get(column, "")) for column in ("box", "mask")]
         return [row["label"], name, *counts[0], *counts[1], f"{ours['macs']:.3f}", *claimed]
 
-    header = ["detector", "name", "params, M", "ours", "FLOPs, G", "ours", "multiply-adds, G, ours", "box AP", "mask AP"]
+    header = [
+        "detector",
+        "name",
+        "params, M",
+        "ours",
+        "FLOPs, G",
+        "ours",
+        "multiply-adds, G, ours",
+        "box AP",
+        "mask AP",
+    ]
     return markdown(header, map(line, published("detection")), text_columns=2)
 
 
@@ -29,4 +43,15 @@ def _beside(row: Row, column: str, ours: float) -> list[str]:
     return [f"{row[column]:.1f}", f"{ours:.3f} {'≠' if differs(row, column) else '='}"]
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"detection": detection}
+def pennfudan() -> str:
+    """Return COCO's figures on the pedestrians, of boxes and masks, in %."""
+    record = json.loads((RESULTS.parent / PENNFUDAN).read_text())
+    rows = [[kind, *(f"{100 * record[f'test/{kind}_{figure}']:.1f}" for figure in FIGURES)] for kind in ("box", "mask")]
+    table = markdown(["%", *FIGURES.values()], rows)
+    return (
+        f"{table}\n{record['epochs']} epochs, {record['seconds'] / 60:.0f} minutes on {record['processor']}, "
+        f"{record['threads']} threads shared with other work; `{record['command']}`.\n"
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"detection": detection, "pennfudan": pennfudan}

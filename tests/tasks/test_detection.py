@@ -104,6 +104,8 @@ def test_pictures_show_boxes_and_masks():
     assert picture[:, 25, 15].any()  # inside the mask
     assert not picture[:, 32, 22].any()  # inside the box, outside the mask
     assert not picture[:, 38, 38].any()
+    twice = {name: torch.cat([values, values]) for name, values in found.items()}
+    assert draw_objects(image, twice, ["bar"])[:, 25, 15].any()  # where two masks overlap
     assert not draw_objects(image, {**found, "scores": torch.tensor([0.4])}, ["bar"]).any()
 
 

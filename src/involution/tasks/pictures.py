@@ -38,9 +38,12 @@ def draw_objects(
     colors = list(islice(cycle(COLORS), len(boxes)))
     if "masks" in objects:
         masks = objects["masks"][sure, 0].cpu() > 0.5
-        picture = draw_segmentation_masks(picture, masks, alpha=0.5, colors=colors)
+        # One after the other, the surest last: drawn together, torchvision leaves blank where they overlap.
+        for mask, color in reversed(list(zip(masks, colors, strict=True))):
+            picture = draw_segmentation_masks(picture, mask, alpha=0.5, colors=color)
     names = [f"{classes[label - 1]} {score:.0%}" for label, score in zip(labels.tolist(), scores.tolist(), strict=True)]
-    return draw_bounding_boxes(picture, boxes, names, colors=colors, width=2)
+    look = {"colors": colors, "label_colors": "black", "label_background_colors": colors}
+    return draw_bounding_boxes(picture, boxes, names, fill_labels=True, width=2, **look)
 
 
 def draw_classes(image: Tensor, mask: Tensor, colors: Sequence[Sequence[int]], alpha: float = 0.6) -> Tensor:
