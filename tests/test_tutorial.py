@@ -23,7 +23,7 @@ def test_every_picture_is_made(pictures, weights, tmp_path, monkeypatch, one_thr
     run = tmp_path / "runs/tiny_imagenet/version_0"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints/best.ckpt").symlink_to(weights)
-    (run / "metrics.csv").write_text("epoch,step,val/loss\n0,9,2.0\n")
+    (run / "metrics.csv").write_text("epoch,step,val/loss,val/top1,val/top5\n0,9,2.0,0.2,0.5\n")
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)
     pictures.run()

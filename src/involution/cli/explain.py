@@ -57,11 +57,16 @@ def _parser() -> Parser:
     parser = Parser(prog="involution explain", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders with images")
     parser.add_argument(
-        "--model", metavar="NAME", help="a RedNet of timm's registry; that of the checkpoint by default"
+        "--model",
+        metavar="NAME",
+        help="rednet26 to rednet152, or such as mask_rcnn/rednet50/involution; that of the checkpoint by default",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="of `involution fit`, or weights; random ones by default")
     parser.add_argument(
-        "--layer", action="append", metavar="NAME", help="a name in the module tree, may be repeated; see README"
+        "--layer",
+        action="append",
+        metavar="NAME",
+        help="an involution in the module tree, may be repeated; a name that is none lists them",
     )
     parser.add_argument("--groups", type=int, default=4, help="of each layer that are drawn, at most (default: 4)")
     parser.add_argument("--size", type=int, help="short side of the image that the network sees, in pixels")

@@ -47,7 +47,7 @@ def draw_heat_maps(images: Sequence[Tensor], maps: Mapping[str, Sequence[Tensor]
         end = max(colors.limit(heat[g]) for heat in maps[name])
         for row, image in enumerate(images):
             axes[row, column].imshow(colors.over(image, maps[name][row][g], end))
-        axes[0, column].set_title(f"{name}\ngroup {g}", fontsize=8)
+        axes[0, column].set_title(f"{name}\ngroup {g}", fontsize=min(8, 150 / len(name)) if name else 8)  # fits
         colors.bar(figure, axes[-1, column], end, "sum of the kernel")
     for axis in (*axes[:-1].flat, axes[-1, 0]):
         axis.set_axis_off()
