@@ -8,6 +8,7 @@ from torchvision.models import detection as torchvision_detection
 from involution.layers import Involution2d
 from involution.models.complexity import profile
 from involution.models.detection import DETECTORS, faster_rcnn, mask_rcnn, retinanet
+from involution.models.detection_heads import MaskHead
 
 SMALL = {"channels": 16, "frozen_stages": -1, "settings": {"min_size": 64, "max_size": 96}}
 VARIANTS = [
@@ -128,6 +129,17 @@ def test_the_backbone_is_frozen_as_in_the_paper():
     norms = [m for n, m in involved.named_modules() if isinstance(m, nn.BatchNorm2d) and "backbone.body" not in n]
     assert len(norms) == 4 + 1 + 4
     assert all(m.training for m in norms)
+
+
+def test_involutions_of_a_mask_head_start_close_to_the_identity():
+    head = MaskHead(32, "involution").eval()
+    for layer in list(head)[::2]:
+        kernel = layer.kernel(torch.zeros(1, 32, 3, 3))  # that of a black image is the bias
+        identity = torch.zeros(7, 7)
+        identity[3, 3] = 1
+        assert torch.equal(kernel, identity[None, None, :, :, None, None].expand_as(kernel))
+    x = torch.rand(2, 32, 14, 14)
+    assert torch.corrcoef(torch.stack([x.flatten(), head(x).flatten()]))[0, 1] > 0.9
 
 
 def test_labels_of_retinanet_count_from_one(one_thread):
