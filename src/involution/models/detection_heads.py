@@ -17,7 +17,7 @@ from involution.layers import Involution2d
 from involution.models.fpn import local_layer
 
 SPAN_STD = 0.02
-"""Of involutions that start close to the identity."""
+"""Of involutions that start around the identity."""
 
 
 class RPNHead(nn.Module):
@@ -82,7 +82,7 @@ class BoxPredictor(nn.Module):
 class MaskHead(nn.Sequential):
     """Four local layers, each with ReLU: [R, C, H, W] → the same.
 
-    Involutions start close to the identity, with kernels of 1 in the centre and little beside it. In the released code
+    Involutions start around the identity, with kernels of 1 in the centre and little beside it. In the released code
     they are drawn around zero, over the fan-out: each of the four then loses the sign of its input and makes it three
     to eight times larger, and from scratch no mask was learned.
     """
