@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,13 @@ def test_a_configuration_names_the_images(run, checkpoint, recipe, image_folder)
     outcome = run("predict", *kept, *config, "--ckpt_path", checkpoint, "--json")
     assert outcome.status == 0
     assert [p["image"] for p in json.loads(outcome.out)] == sorted(map(str, (image_folder / "test").rglob("*.png")))
+
+
+def test_images_of_one_name_may_be_named_together(run, checkpoint, image_folder):
+    """No picture of a classifier could take the place of another."""
+    outcome = run("predict", image_folder / "test", "--ckpt_path", checkpoint, "--out", "said")
+    assert outcome.status == 0
+    assert len(json.loads(Path("said/predictions.json").read_text())) == 4
 
 
 def test_the_checkpoint_is_enough(run, checkpoint, image_folder, tmp_path):

@@ -65,7 +65,7 @@ class Summaries(BasePredictionWriter):
     def write_on_batch_end(self, trainer: Any, task: Any, predictions: Any, indices: Any, batch: Any, *_: Any) -> None:
         for image, prediction in zip(batch.images, predictions, strict=True):
             self.summaries.append(self.task.summary(prediction))
-            if self.folder:
+            if self.folder and type(self.task).write is not Task.write:
                 self._check(prediction["image"])
                 self.task.write(image, prediction, self.folder)
 
