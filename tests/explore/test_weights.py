@@ -113,7 +113,10 @@ def test_errors(name, checkpoint, message, weights, tmp_path, monkeypatch):
 
 
 DENSE = {
-    "faster_rcnn": ("backbone.body.", {"detector": "faster_rcnn", "options": {"neck": "involution"}}),
+    "faster_rcnn": (
+        "backbone.body.",
+        {"detector": "faster_rcnn", "options": {"neck": "involution", "settings": {"min_size": 128}}},
+    ),
     "semantic_fpn": ("backbone.", {"segmentor": "semantic_fpn", "options": {"neck": "involution", "channels": 64}}),
 }
 

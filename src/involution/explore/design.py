@@ -64,6 +64,7 @@ def describe(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     kind = facts.get("detector") or facts.get("segmentor")
     classes = len(facts["classes"]) + (kind in DETECTORS)  # detectors count the background
     options = {**(facts.get("options") or {}), "num_classes": classes}
+    options.pop("settings", None)  # of proposals and sizes; no weight depends on them
     if kind is None:
         options["in_chans"] = facts["preprocessing"]["channels"]
     return "/".join(str(part) for part in (kind, facts["network"]) if part), options
