@@ -75,12 +75,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for row, color in zip(rows, ("tab:red", "black"), strict=False):
         for place, name, style in ((0, "train/loss", "-"), (0, "val/loss", "--"), (1, "val/miou", "-")):
             points = [(at["epoch"], at[name]) for at in row["curve"] if name in at]
-            label = row["model"] + (" (validation)" if style == "--" else "")
-            axes[place].plot(*zip(*points, strict=True), style, color=color, label=label, marker=".", markersize=3)
-    for place, title in enumerate(("cross-entropy", "mean IoU on the validation images")):
+            axes[place].plot(
+                *zip(*points, strict=True), style, color=color, label=row["model"], marker=".", markersize=3
+            )
+    for place, title in enumerate(("cross-entropy; dashed: validation", "mean IoU on the validation images")):
         axes[place].set(title=title, xlabel="epoch")
         axes[place].spines[["top", "right"]].set_visible(False)
-        axes[place].legend(frameon=False, fontsize=6)
+    axes[1].legend(frameon=False, fontsize=6, loc="lower right")
     figure.savefig(path, metadata={"Date": None})
 
 
