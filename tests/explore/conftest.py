@@ -43,6 +43,7 @@ def server(weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     (folder / "secret.txt").write_text("secret")
     (folder / "temporary").mkdir()
+    (weights.parent / "unreadable.ckpt").write_text("no checkpoint")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "temporary"), "GRADIO_SHARE": "True"}
     environment |= {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_ALLOWED_PATHS": "/"}  # what a user may have set elsewhere
     command = [sys.executable, "-m", "involution", "explore", "--checkpoints", str(weights.parent)]

@@ -143,6 +143,13 @@ def test_a_checkpoint_is_brought(page, weights, tmp_path):
     assert page.find("#network-a input")[0].get_attribute("value") == "your checkpoint"
 
 
+def test_a_checkpoint_of_the_folder_that_cannot_be_read(page):
+    page.choose("network-a", "unreadable.ckpt")
+    page.wait(lambda: "checkpoint: expected weights and no code, got unreadable.ckpt" in page.text("message-a"))
+    page.choose("network-a", "two.ckpt")
+    page.wait(lambda: not page.text("message-a"))
+
+
 def test_two_are_compared_and_a_click_moves_both(page):
     page.find("#compare input")[0].click()
     page.wait(lambda: page.picture("heat-b"))

@@ -28,6 +28,7 @@ CSS = """
 
 
 OWN_CHECKPOINT, OWN_IMAGE = "your checkpoint", "your image"
+OUTPUTS = 12  # components that change with the view
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
@@ -76,7 +77,7 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             _connect_clicks(explorer, panel, (first, second), compare)
         compare.change(lambda on: gr.Column(visible=on), compare, beside, **HIDDEN)
         both = [*first.outputs, *second.outputs]
-        page.load(lambda: _outputs(explorer, start) * 2, None, both, **HIDDEN)
+        page.load(lambda: _answer(explorer, lambda: start) * 2, None, both, **HIDDEN)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
@@ -128,11 +129,7 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
 def _connect_choices(explorer: Explorer, panel: Panel) -> None:
     def on(event: Callable[..., Any], part: Any, change: Callable[[View, Any], View]) -> None:
         def answer(view: View, value: Any) -> list[Any]:
-            try:
-                return _outputs(explorer, change(view, value))
-            except ValueError as error:
-                message = gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)
-                return [gr.skip(), message, *[gr.skip()] * (len(panel.outputs) - 2)]
+            return _answer(explorer, lambda: change(view, value))
 
         event(answer, [panel.view, part], panel.outputs, show_progress="hidden", **HIDDEN)
 
@@ -172,8 +169,8 @@ def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Pan
         (x, y), (width, height) = event.index, shown_size(view.image.pixels)
         place = (x + 0.5) / width, (y + 0.5) / height
         moved = replace(second, place=place)
-        right = _outputs(explorer, moved) if compared else [moved, *[gr.skip()] * (len(panels[1].outputs) - 1)]
-        return [*_outputs(explorer, replace(first, place=place)), *right]
+        right = _answer(explorer, lambda: moved) if compared else [moved, *[gr.skip()] * (OUTPUTS - 1)]
+        return [*_answer(explorer, lambda: replace(first, place=place)), *right]
 
     clicked.heat.select(
         click,
@@ -183,6 +180,15 @@ def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Pan
         trigger_mode="always_last",
         **HIDDEN,
     )
+
+
+def _answer(explorer: Explorer, change: Callable[[], View]) -> list[Any]:
+    """Return what the page shows now; where that is a mistake, a message, all else staying as it was."""
+    try:
+        return _outputs(explorer, change())
+    except ValueError as error:
+        message = gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)
+        return [gr.skip(), message, *[gr.skip()] * (OUTPUTS - 2)]
 
 
 def _outputs(explorer: Explorer, view: View) -> list[Any]:

@@ -1,0 +1,33 @@
+"""Mistakes on the command line; what the page does is tested in tests/explore."""
+
+import pytest
+from test_mistakes import complains
+
+from involution.cli import explore
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port", "99999"), "--port: expected 1 to 65535, got 99999"),
+        (("--port", "near"), "argument --port: invalid int value: 'near'"),
+        (("--checkpoints", "gone"), "--checkpoints: expected a folder, got gone, which is none"),
+        (("--checkpoints", "."), "--checkpoints: expected files ending in .ckpt, .*, got . with none"),
+    ],
+    ids=str,
+)
+def test_mistakes(run, arguments, message):
+    assert complains(run("explore", *arguments), message)
+
+
+def test_without_gradio(run, monkeypatch):
+    monkeypatch.setattr(explore, "find_spec", lambda name: None)
+    assert complains(run("explore"), "explore: expected the package gradio, got none")
+
+
+def test_curves(run, tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/loss\n0,9,2.0\n")
+    assert run("curves", tmp_path, "--out", "curves.svg").status == 0
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    assert complains(run("curves", "gone", "--out", "a.svg"), "run: expected a folder of .*, got gone, which")
+    assert complains(run("curves", tmp_path, "--out", "a.txt"), "--out: expected a file ending in .*, got a.txt")
