@@ -50,6 +50,7 @@ def quiet() -> None:
         "does not have many workers",
         "is smaller than the logging interval",
         "Checkpoint directory .* exists and is not empty",
+        "in eval mode at the start of training",
     ):
         warnings.filterwarnings("ignore", message=f".*{remark}")
 
