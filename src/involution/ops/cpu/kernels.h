@@ -8,6 +8,7 @@ namespace {
 #include "vector.h"
 #include "rows.h"
 #include "windows.h"
+#include "buffers.h"
 #include "contractions.h"
 #include "spanned.h"
 
