@@ -23,7 +23,7 @@ def complains(outcome, message):
         (("profile", "rednet51"), "name: expected a network of timm's registry, got 'rednet51'.*rednet50"),
         (("profile", "rednet50", "--input-size", "224"), "argument --input-size: expected 2 arguments"),
         (("profile", "rednet50", "--input-size", "x", "8"), "argument --input-size: invalid int value: 'x'"),
-        (("profile", "rednet50", "--input-size", "0", "8"), r"input_size: expected .*, got \(0, 8\)"),
+        (("profile", "rednet50", "--input-size", "0", "8"), r"input_size: expected .*, got \[0, 8\]"),
         (("profile", "rednet50", "--set", "depth"), "--set: expected KEY=VALUE, got 'depth'"),
         (("profile", "rednet50", "--set", "stem_stride=3"), "stem_stride: expected 1, 2 or 4, got 3"),
         (("profile", "rednet50", "--set", "group_channels=20"), "group_channels: expected a divisor of .*, got 20"),
