@@ -1,5 +1,6 @@
 """The page in a browser: what a user does, and what comes back."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -42,12 +43,18 @@ class Page:
         self.browser = browser
         self.wait(lambda: self.picture("heat-a") and self.picture("kernels-a"))
 
-    def wait(self, done, seconds=30):
+    def wait(self, done, seconds=60):
+        """Ask until the answer is yes. What the page replaces or covers while it is asked for is asked for again."""
+        from selenium.common import exceptions
+
+        moving = (exceptions.StaleElementReferenceException, exceptions.ElementNotInteractableException)
         end = time.monotonic() + seconds
-        while not (found := done()):
+        while True:
+            with contextlib.suppress(*moving, exceptions.ElementClickInterceptedException):
+                if found := done():
+                    return found
             assert time.monotonic() < end, "the page did not answer"
             time.sleep(0.05)
-        return found
 
     def find(self, selector):
         return self.browser.find_elements("css selector", selector)
@@ -57,20 +64,24 @@ class Page:
         return next((image.get_attribute("src") for image in self.find(f"#{name} img")), None)
 
     def choose(self, name, option):
-        [entry] = self.wait(lambda: self.find(f"#{name} input"))
-        if entry.get_attribute("value") == option:
+        if self.wait(lambda: [entry.get_attribute("value") for entry in self.find(f"#{name} input")]) == [option]:
             return
-        entry.click()
-        [choice] = self.wait(lambda: [o for o in self.find(f"#{name} [role=option]") if o.text.strip() == option])
-        choice.click()
+        self.wait(lambda: self.press(f"#{name} input"))
+        self.wait(lambda: self.press(f"#{name} [role=option]", option))
+
+    def press(self, selector, text=None):
+        """Click the first such element; say whether there is one."""
+        chosen = [part for part in self.find(selector) if text is None or part.text.strip() == text][:1]
+        for part in chosen:
+            part.click()
+        return bool(chosen)
 
     def bring(self, name, path):
         """Drop a file; whether the one before is still shown or not."""
         if not any(part.is_displayed() for part in self.find(f"#{name}")):
-            self.find(f"#own-{name.partition('-')[2]} button")[0].click()
+            self.press(f"#own-{name.partition('-')[2]} button")
             self.wait(lambda: any(part.is_displayed() for part in self.find(f"#{name}")))
-        for button in self.find(f"#{name} button[aria-label='Clear']"):
-            button.click()
+        self.wait(lambda: not self.press(f"#{name} button[aria-label='Clear']"))
         [entry] = self.wait(lambda: self.find(f"#{name} input[type=file]"))
         entry.send_keys(str(path))
 
@@ -99,20 +110,20 @@ def test_it_loads_without_errors_and_asks_nobody_else(page, address):
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert len(asked) > 5
     assert [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:"))] == []
-    assert "Persian cat" in page.text("classes-a")
+    page.wait(lambda: "Persian cat" in page.text("classes-a"))
 
 
 def test_layer_and_group_change_the_map(page):
     page.changes(["heat-a", "kernels-a"], lambda: page.choose("layer-a", "stem.1"))
     page.changes(["heat-a", "window-a"], lambda: page.choose("group-a", "1"))
-    assert "2 groups of 3 x 3 weights" in page.text("legend-a")
+    page.wait(lambda: "2 groups of 3 x 3 weights" in page.text("legend-a"))
 
 
 def test_a_click_shows_the_kernels_of_that_pixel(page):
     page.choose("layer-a", "stem.1")
     page.wait(lambda: "of 32" in page.text("legend-a"))
     page.changes(["heat-a", "kernels-a", "window-a"], lambda: page.click("heat-a", 0.26, 0.77))
-    assert "row 24 of 32, column 12 of 48" in page.text("legend-a")
+    page.wait(lambda: "row 24 of 32, column 12 of 48" in page.text("legend-a"))
 
 
 def test_another_image_and_another_network(page):
@@ -139,8 +150,8 @@ def test_a_checkpoint_is_brought(page, weights, tmp_path):
     page.bring("checkpoint-a", tmp_path / "wrong.ckpt")
     page.wait(lambda: "checkpoint: expected weights and no code, got wrong.ckpt" in page.text("message-a"))
     page.bring("checkpoint-a", weights)
+    page.wait(lambda: page.find("#network-a input")[0].get_attribute("value") == "your checkpoint")
     page.wait(lambda: not page.text("message-a"))
-    assert page.find("#network-a input")[0].get_attribute("value") == "your checkpoint"
 
 
 def test_a_checkpoint_of_the_folder_that_cannot_be_read(page):
@@ -151,12 +162,12 @@ def test_a_checkpoint_of_the_folder_that_cannot_be_read(page):
 
 
 def test_two_are_compared_and_a_click_moves_both(page):
-    page.find("#compare input")[0].click()
+    page.wait(lambda: page.press("#compare input"))
     page.wait(lambda: page.picture("heat-b"))
     page.changes(["kernels-b"], lambda: page.choose("network-b", "rednet26, untrained"))
     page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-a", 0.11, 0.12))
     page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-b", 0.87, 0.62))
-    page.find("#compare input")[0].click()
+    page.wait(lambda: page.press("#compare input"))
     page.wait(lambda: not page.find("#heat-b img"))
 
 
