@@ -140,6 +140,7 @@ BLOCKS = {
     "cpu-operator-plain-malloc": partial(operator, "-plain-malloc"),
     "cpu-layer": layer,
     "cpu-network": network,
+    "cpu-network-plain-malloc": partial(network, "-plain-malloc"),
     "runtime": runtime,
     "cpu-training": training,
     "cpu-scaling": scaling,
