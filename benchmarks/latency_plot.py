@@ -1,4 +1,4 @@
-"""Measured time of inference on CPU against multiply-adds, both as recorded in results/measured.
+"""Measured time of inference on CPU against multiply-adds, both as recorded in results/measured/speed-network-cpu.json.
 
     python benchmarks/latency_plot.py --write | --check
 
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cpu_tables
 import matplotlib
-from complexity_tables import COUNTS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,19 +28,16 @@ Points = dict[str, dict[str, tuple[float, float]]]
 
 
 def points() -> Points:
-    """Return what the records say."""
-    counts = json.loads(COUNTS.read_text())
+    """Return what the record says."""
+    record = cpu_tables.measured("network")
 
     def macs(network: str) -> float:
         name = network.partition(",")[0]  # "rednet50, unfold" is the same network computed otherwise
-        keys = [key for key in counts if key == name or (key.startswith(f"{name}.") and " " not in key)]
-        return float(counts[keys[0]]["macs"]) / 1e9
+        return float(record["madds"][name]) / 1e9
 
-    modes = cpu_tables.measured("network")["modes"]
     return {
         mode: {network: (macs(network), row["ratio"]) for network, row in rows.items()}
-        for mode, rows in modes.items()
-        if any(mode.endswith(f"batch {batch}") for batch in BATCHES)
+        for mode, rows in record["modes"].items()
     }
 
 
