@@ -2,7 +2,7 @@
 
     python benchmarks/camvid.py runs/camvid/version_0 runs/camvid/version_1 --root PATH
 
-PATH is where CamVid lies. Writes results/measured/segmentation-camvid.json and docs/camvid.svg.
+PATH is where CamVid lies. Writes results/measured/segmentation-camvid.json and docs/images/camvid.svg.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> None:
         "rows": rows,
     }
     write(ROOT / CAMVID, record)
-    draw(rows, ROOT / "docs/camvid.svg")
+    draw(rows, ROOT / "docs/images/camvid.svg")
     for row in rows:
         print(f"{row['model']}: mean IoU {row['test/miou']:.4f}, {row['seconds'] / 60:.0f} min")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/complexity.py
 
-Writes results/measured/complexity.json, docs/accuracy.svg and the tables of README and docs. Nothing is computed but
-shapes, so the figures are the same on every machine.
+Writes results/measured/complexity.json, docs/images/accuracy.svg and the tables of README and docs. Nothing is
+computed but shapes, so the figures are the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import complexity_tables
 import tables
 
 import involution.models  # noqa: F401  (registers the networks)
-from involution.models.complexity import profile
+from involution.models.counting.complexity import profile
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     found = {complexity_tables.key(row): count(row) for row in rows()}
     complexity_tables.COUNTS.parent.mkdir(exist_ok=True)
     complexity_tables.COUNTS.write_text(json.dumps(found, indent=1) + "\n")
-    accuracy_plot.draw(tables.ROOT / "docs/accuracy.svg")
+    accuracy_plot.draw(tables.ROOT / "docs/images/accuracy.svg")
     tables.write()
 
 

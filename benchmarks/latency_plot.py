@@ -18,7 +18,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-PATH = Path(__file__).parents[1] / "docs/latency.svg"
+PATH = Path(__file__).parents[1] / "docs/images/latency.svg"
 REFERENCE = "resnet50"
 BATCHES = (1, 16)
 FAMILIES = {"rednet": "tab:red", "resnet": "black"}

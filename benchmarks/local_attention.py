@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import involution.models  # noqa: F401  (registers the networks)
-from involution.layers.san import SANPairwise2d
-from involution.layers.standalone import StandAlone2d
+from involution.layers.attention.san import SANPairwise2d
+from involution.layers.attention.standalone import StandAlone2d
 
 NETWORKS = ("resnet26_standalone", "san10_pairwise")
 FORMS = ("operator", "unfold")

@@ -2,7 +2,7 @@
 
     python benchmarks/pennfudan.py runs/pennfudan/version_0 --root PATH
 
-PATH is where Penn-Fudan lies. Writes results/measured/accuracy-pennfudan.json and docs/pennfudan.svg.
+PATH is where Penn-Fudan lies. Writes results/measured/accuracy-pennfudan.json and docs/images/pennfudan.svg.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
         ROOT / PENNFUDAN,
         {**machine(torch.device("cpu")), "command": "python benchmarks/pennfudan.py RUN --root PATH", **found},
     )
-    draw(found["curve"], ROOT / "docs/pennfudan.svg")
+    draw(found["curve"], ROOT / "docs/images/pennfudan.svg")
     print(f"box AP50 {found['test/box_ap50']:.3f}, mask AP50 {found['test/mask_ap50']:.3f}")
 
 

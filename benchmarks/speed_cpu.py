@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 
 from involution import Involution2d
-from involution.models.complexity import profile
+from involution.models.counting.complexity import profile
 from involution.ops import cpu
 
 CPU = torch.device("cpu")

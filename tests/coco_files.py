@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from involution.data.run_lengths import run_lengths
+from involution.data.detection.run_lengths import run_lengths
 
 CATEGORIES = [{"id": number, "name": name} for number, name in ((3, "car"), (90, "toothbrush"), (17, "cat"))]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from involution.layers.axial import AxialAttention2d
-from involution.models.complexity import build, profile
+from involution.layers.attention.axial import AxialAttention2d
+from involution.models.counting.complexity import build, profile
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -124,7 +124,7 @@ DENSE = {
 @pytest.mark.parametrize("kind", DENSE)
 def test_detectors_and_segmentors(tmp_path, kind):
     """By the names of their layers in the module tree, from a checkpoint of their task, over the whole image."""
-    from involution.models.complexity import BUILDERS
+    from involution.models.counting.complexity import BUILDERS
 
     prefix, facts = DENSE[kind]
     classes = ["cat", "dog"]

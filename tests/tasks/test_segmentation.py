@@ -13,7 +13,7 @@ from torch import nn
 
 from involution.data import IGNORED, Query, SceneFolder, Scenes
 from involution.tasks import PolynomialPerIteration, Segmentation
-from involution.tasks.mean_iou import MeanIoU
+from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.segmentation import pixel_loss
 from involution.tasks.sliding_window import slide
 

@@ -1,19 +1,19 @@
 """Images and labels: files in, batches out."""
 
 from involution.data.batch import IGNORED, Batch, Objects, Query, Scenes
-from involution.data.cifar10 import CIFAR10
-from involution.data.cityscapes import Cityscapes
-from involution.data.coco import COCO
-from involution.data.digits import Digits
+from involution.data.classification.cifar10 import CIFAR10
+from involution.data.classification.digits import Digits
+from involution.data.classification.folder import ImageFolder
+from involution.data.classification.imagenet import ImageNet
+from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.synthetic import Synthetic
+from involution.data.detection.coco import COCO
+from involution.data.detection.instance_folder import MaskFolder
 from involution.data.files import ImageFiles
-from involution.data.folder import ImageFolder
-from involution.data.imagenet import ImageNet
-from involution.data.labelled import Labelled, Split, Splits
-from involution.data.mask_folder import MaskFolder
 from involution.data.module import DataModule
-from involution.data.scene_folder import SceneFolder
-from involution.data.scenes import SceneFormat
-from involution.data.synthetic import Synthetic
+from involution.data.segmentation.cityscapes import Cityscapes
+from involution.data.segmentation.scenes import SceneFormat
+from involution.data.segmentation.semantic_folder import SceneFolder
 from involution.data.transforms import Preprocessing
 
 __all__ = [

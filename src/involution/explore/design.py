@@ -9,9 +9,9 @@ import timm
 from torch import nn
 
 import involution.models  # noqa: F401  (registers the networks in timm)
-from involution.models.complexity import BUILDERS, build
+from involution.models.counting.complexity import BUILDERS, build
 from involution.models.detection import DETECTORS
-from involution.models.trunk import DEPTHS
+from involution.models.skeleton.trunk import DEPTHS
 
 REDNETS = tuple(f"rednet{depth}" for depth in DEPTHS)
 """Names of classifiers and backbones; other networks have no involutions."""

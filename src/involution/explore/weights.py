@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from involution.explore.design import REDNETS, create, describe
 from involution.explore.network import Network
-from involution.models.complexity import BUILDERS
+from involution.models.counting.complexity import BUILDERS
 from involution.models.detection import DETECTORS
 from involution.models.rednet import checkpoint_filter_fn
-from involution.models.trunk import DEPTHS
+from involution.models.skeleton.trunk import DEPTHS
 
 LARGEST = 1024  # pixels, of the short side that a checkpoint may ask for
 DENSE = 320  # pixels, of the short side that detectors and segmentors are shown: enough for pictures

@@ -1,7 +1,7 @@
-"""Networks: image in, features out. Importing this package registers them in timm."""
+"""Networks: image in, features, boxes or masks out. Importing this package registers them in timm."""
 
-from involution.models import augmented_resnet, axial_resnet, comparators, inverted, rednet, san
+from involution.models import comparison, rednet
 from involution.models.inference import prepare
 from involution.models.rednet import RedNet
 
-__all__ = ["RedNet", "augmented_resnet", "axial_resnet", "comparators", "inverted", "prepare", "rednet", "san"]
+__all__ = ["RedNet", "comparison", "prepare", "rednet"]

@@ -12,10 +12,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from involution.layers import Involution2d
-from involution.models import stems
-from involution.models.registration import preprocessing
-from involution.models.stages import plan
-from involution.models.trunk import DEPTHS, Trunk
+from involution.models.skeleton import stems
+from involution.models.skeleton.registration import preprocessing
+from involution.models.skeleton.stages import plan
+from involution.models.skeleton.trunk import DEPTHS, Trunk
 
 
 class RedNet(Trunk):

@@ -15,10 +15,10 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from involution.data import Objects, Query
 from involution.data.batch import ragged
-from involution.data.objects import Unchanged
-from involution.data.run_lengths import run_lengths
+from involution.data.detection.objects import Unchanged
+from involution.data.detection.run_lengths import run_lengths
 from involution.models.detection import DETECTORS
-from involution.tasks.average_precision import THRESHOLD, AveragePrecision
+from involution.tasks.metrics.average_precision import THRESHOLD, AveragePrecision
 from involution.tasks.pictures import CONFIDENT, draw_objects
 from involution.tasks.schedule import Schedule
 from involution.tasks.task import Task
@@ -33,7 +33,7 @@ class Detection(Task):
         detector: "faster_rcnn", "mask_rcnn" or "retinanet".
         network: the backbone, a name of timm's registry.
         classes: names of the classes, without the background.
-        preprocessing: arguments of `involution.data.objects.Unchanged`.
+        preprocessing: arguments of `involution.data.detection.objects.Unchanged`.
         optimizer: called with all parameters that learn.
         schedule: of the learning rate.
         options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from involution.data import IGNORED, Query, SceneFormat, Scenes
 from involution.data.batch import ragged
 from involution.models.segmentation import SEGMENTORS
-from involution.tasks.mean_iou import MeanIoU
+from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.pictures import draw_classes
 from involution.tasks.schedule import Schedule
 from involution.tasks.sliding_window import slide

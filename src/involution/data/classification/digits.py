@@ -1,0 +1,45 @@
+"""The 1797 handwritten digits that ship with scikit-learn, grey, drawn on 8 x 8 pixels."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.split import hold_out
+from involution.data.transforms import Preprocessing, padded_crop
+
+
+class Digits(Labelled):
+    """Digits 0 to 9: 1149 to learn from, 288 to choose the epoch by, 360 to be judged by; nothing to download.
+
+    Augmented by shifts of an eighth of the side: one pixel of the original.
+
+    Args:
+        size: side of the square that the network sees, in pixels; a multiple of 8.
+        batch_size: images per step and process.
+        workers: processes that load images; the set is so small that none is fastest.
+
+    >>> images, labels = next(iter(Digits(size=16, batch_size=32).val_dataloader()))
+    >>> images.shape, labels.shape
+    (torch.Size([32, 1, 16, 16]), torch.Size([32]))
+    """
+
+    classes = [str(digit) for digit in range(10)]  # noqa: RUF012
+
+    def __init__(self, size: int, batch_size: int, workers: int | None = 0) -> None:
+        if size < 8 or size % 8:
+            raise ValueError(f"size: expected a multiple of 8, got {size}")
+        preprocessing = Preprocessing(resize=size, crop=size, channels=1)
+        super().__init__(preprocessing, padded_crop(preprocessing, size // 8, mirror=False), batch_size, workers)
+
+    def read_splits(self) -> Splits:
+        digits = load_digits()
+        images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]  # 17 shades of grey
+        train, test = hold_out(Split(list(images), digits.target.tolist()), 0.2, "test")
+        train, val = hold_out(train, 0.2, "val")
+        return Splits(train, val, test)
+
+    def read(self, item: Tensor) -> Tensor:
+        return item

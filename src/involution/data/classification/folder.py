@@ -1,0 +1,104 @@
+"""Any images on disk, one folder per class."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.split import hold_out
+from involution.data.files import read_image
+from involution.data.transforms import Preprocessing, padded_crop, resized_crop
+
+
+class ImageFolder(Labelled):
+    """One folder per class, already split or not.
+
+    With `root/train/CLASS/…`, images to learn from are there, and those of `root/val` and `root/test` where they
+    exist; a missing `val` is held out from `train`, and a missing `test` is `val`. With `root/CLASS/…`, both are held
+    out. What is held out is the same in every run.
+
+    Args:
+        root: the folder.
+        size: side of the square that the network sees, in pixels.
+        resize: length that the short side is brought to before the centre is judged.
+        padding: None learns from random resized crops, as for photographs; a number shifts the image by up to so many
+            pixels, as for small images.
+        batch_size: images per step and process.
+        val_fraction, test_fraction: of the images of every class, where they have to be held out.
+        channels: 3 for RGB, 1 for grey; files are converted.
+        workers: processes that load images; None is one per core, at most 8.
+
+    Raises:
+        ValueError: a folder is missing or holds no image, or the splits have different classes.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int,
+        resize: int,
+        padding: int | None,
+        batch_size: int,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        channels: int = 3,
+        workers: int | None = None,
+    ) -> None:
+        preprocessing = Preprocessing(resize, size, channels)
+        augmentation = resized_crop(size) if padding is None else padded_crop(preprocessing, padding)
+        super().__init__(preprocessing, augmentation, batch_size, workers)
+        self.root = Path(root)
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """Names of the class folders, sorted: the order of the labels."""
+        return _folders(self._train_root)
+
+    @property
+    def classes(self) -> list[str]:  # type: ignore[override]
+        """The same names."""
+        return self.folders
+
+    @property
+    def _train_root(self) -> Path:
+        split = self.root / "train"
+        return split if split.is_dir() else self.root
+
+    def read_splits(self) -> Splits:
+        train = self._scan(self._train_root)
+        if self._train_root == self.root:
+            train, test = hold_out(train, self.test_fraction, "test_fraction")
+            train, val = hold_out(train, self.val_fraction, "val_fraction")
+            return Splits(train, val, test)
+        if (self.root / "val").is_dir():
+            val = self._scan(self.root / "val")
+        else:
+            train, val = hold_out(train, self.val_fraction, "val_fraction")
+        return Splits(train, val, self._scan(self.root / "test") if (self.root / "test").is_dir() else val)
+
+    def read(self, item: str) -> Tensor:
+        return read_image(item, self.preprocessing.channels)
+
+    def _scan(self, folder: Path) -> Split:
+        names = _folders(folder)
+        if different := sorted(set(names) ^ set(self.folders)):
+            raise ValueError(f"root: expected the classes of {self._train_root} in {folder}, got different {different}")
+        index = {name: i for i, name in enumerate(names)}
+        found = make_dataset(folder, index, extensions=IMG_EXTENSIONS, allow_empty=True)
+        if empty := sorted(set(range(len(names))) - {label for _, label in found}):
+            raise ValueError(f"root: expected an image in every class folder, got none in {folder / names[empty[0]]}")
+        return Split([path for path, _ in found], [label for _, label in found])
+
+
+def _folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ValueError(f"root: expected a folder, got {folder}, which is none")
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise ValueError(f"root: expected a folder per class, got {folder} without folders")
+    return names

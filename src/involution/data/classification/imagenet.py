@@ -1,0 +1,40 @@
+"""ImageNet-1k as torchvision lays it out: `root/train/WNID/*.JPEG` and `root/val/WNID/*.JPEG`."""
+
+from __future__ import annotations
+
+from timm.data import ImageNetInfo
+
+from involution.data.classification.folder import ImageFolder
+from involution.data.classification.labelled import Splits
+
+_INFO = ImageNetInfo("imagenet-1k")
+
+
+class ImageNet(ImageFolder):
+    """ImageNet-1k, trained and tested on as in the paper: random resized crops; short side 256, centre 224.
+
+    The validation images serve as test images too, as in all published results.
+
+    Args:
+        root: holds `train` and `val`, each with the 1000 folders of the WordNet ids.
+        batch_size: images per step and process.
+        workers: processes that load images; None is one per core, at most 8.
+
+    Raises:
+        ValueError: a folder is missing or holds no image, or they are not those of the 1000 classes.
+    """
+
+    classes = _INFO.label_descriptions()  # type: ignore[assignment]  # in words, known without the images
+
+    def __init__(self, root: str, batch_size: int, workers: int | None = None) -> None:
+        super().__init__(root, size=224, resize=256, padding=None, batch_size=batch_size, workers=workers)
+
+    def read_splits(self) -> Splits:
+        if not (self.root / "val").is_dir():
+            raise ValueError(f"root: expected the folders train and val in {self.root}, got no val")
+        if self.folders != _INFO.label_names():
+            raise ValueError(
+                f"root: expected the 1000 WordNet ids of ImageNet-1k in {self.root / 'train'}, "
+                f"got {len(self.folders)} folders, {self.folders[0]} first"
+            )
+        return super().read_splits()

@@ -1,0 +1,49 @@
+"""Random images and labels under the contract of real ones: no files, any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.transforms import Preprocessing, padded_crop
+
+
+class Synthetic(Labelled):
+    """Noise in which the labels cannot be found, for trying a recipe out and for measuring its speed.
+
+    Args:
+        size: side of the square images, in pixels.
+        num_classes: how many names, "class 0" and so on.
+        batch_size: images per step and process.
+        images: in each of the three splits.
+        channels: 3 for RGB, 1 for grey.
+        workers: processes that load images.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        num_classes: int,
+        batch_size: int,
+        images: int = 64,
+        channels: int = 3,
+        workers: int | None = 0,
+    ) -> None:
+        preprocessing = Preprocessing(size, size, channels)
+        super().__init__(preprocessing, padded_crop(preprocessing, padding=1), batch_size, workers)
+        self.classes = [f"class {i}" for i in range(num_classes)]
+        self.images = images
+
+    def read_splits(self) -> Splits:
+        return Splits(*(self._draw(seed) for seed in range(3)))
+
+    def read(self, item: Tensor) -> Tensor:
+        return item
+
+    def _draw(self, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (self.images, self.preprocessing.channels, self.preprocessing.crop, self.preprocessing.crop)
+        noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        labels = torch.randint(0, len(self.classes), (self.images,), generator=generator)
+        return Split(list(noise), labels.tolist())

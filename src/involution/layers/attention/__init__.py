@@ -1,0 +1,1 @@
+"""Kernel generators of the comparison networks: attention and its relatives."""

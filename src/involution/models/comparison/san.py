@@ -1,0 +1,96 @@
+"""SAN: a pre-activation skeleton around SAN's two self-attentions, three depths of each in timm's registry.
+
+Zhao, Jia and Koltun, "Exploring Self-attention for Image Recognition", CVPR 2020, table 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from involution.layers.attention.san import SANPairwise2d, SANPatchwise2d
+from involution.models.skeleton.registration import register
+from involution.models.skeleton.stages import Stages, plan
+
+STEM_WIDTH = 64
+WIDTHS = (64, 256, 512, 1024, 2048)
+"""Of the five stages, the first of which belongs to our stem: its map is twice as large as features are asked for."""
+
+DEPTHS = {10: (2, 1, 2, 4, 1), 15: (3, 2, 3, 5, 2), 19: (3, 3, 4, 6, 3)}
+ATTENTIONS = {"pairwise": SANPairwise2d, "patchwise": SANPatchwise2d}
+
+
+class SANBlock(nn.Module):
+    """Norm, ReLU, attention to a quarter of the channels, norm, ReLU, 1x1 convolution, around an identity."""
+
+    def __init__(self, channels: int, attention: nn.Module, drop_path: float, **factory: Any) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels, **factory)
+        self.attention = attention
+        self.bn2 = nn.BatchNorm2d(channels // 4, **factory)
+        self.conv = nn.Conv2d(channels // 4, channels, 1, **factory)
+        self.act = nn.ReLU(inplace=True)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.attention(self.act(self.bn1(x)))
+        return x + self.drop_path(self.conv(self.act(self.bn2(y))))
+
+
+class SAN(Stages):
+    """SAN with pairwise or patchwise self-attention.
+
+    Weights keep PyTorch's own initialization, as in the authors' code. Windows are reflected at the border, so the
+    image must have at least 128 pixels per axis.
+
+    Args:
+        depth: 10, 15 or 19.
+        attention: "pairwise" or "patchwise".
+        in_chans: channels of the image.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
+        kwargs: of `Stages`.
+
+    Raises:
+        ValueError: an argument has none of the values above.
+    """
+
+    def __init__(
+        self,
+        depth: int = 10,
+        attention: str = "pairwise",
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if attention not in ATTENTIONS:
+            raise ValueError(f"attention: expected one of {sorted(ATTENTIONS)}, got {attention!r}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        depths = plan(depth, DEPTHS)
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        channels = STEM_WIDTH
+        stages: list[nn.Sequential] = []
+        for blocks, width in zip(depths, WIDTHS, strict=True):
+            layers: list[nn.Module] = [nn.MaxPool2d(2), nn.Conv2d(channels, width, 1, bias=False, **factory)]
+            for _ in range(blocks):
+                layer = ATTENTIONS[attention](width, 7 if stages else 3, **factory)
+                layers.append(SANBlock(width, layer, next(rates), **factory))
+            layers.append(nn.Sequential(nn.BatchNorm2d(width, **factory), nn.ReLU(inplace=True)))
+            stages.append(nn.Sequential(*layers))
+            channels = width
+        stem = nn.Sequential(
+            nn.Conv2d(in_chans, STEM_WIDTH, 1, bias=False, **factory),
+            nn.BatchNorm2d(STEM_WIDTH, **factory),
+            nn.ReLU(inplace=True),
+            stages[0],
+        )
+        super().__init__(stem, stages[1:], WIDTHS[1:], in_chans=in_chans, **factory, **kwargs)
+
+
+for _depth in DEPTHS:
+    for _attention in ATTENTIONS:
+        register(__name__, f"san{_depth}_{_attention}", SAN, "stem.0", depth=_depth, attention=_attention)

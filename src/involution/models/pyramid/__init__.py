@@ -1,0 +1,1 @@
+"""From a classifier of timm to a feature pyramid: what detectors and segmentors share."""

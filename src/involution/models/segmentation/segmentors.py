@@ -1,0 +1,133 @@
+"""Semantic segmentation: a backbone, a decoder, and a score of every class at every pixel of the image.
+
+Two builders, with the networks of Li et al., "Involution", CVPR 2021, section 4.3. Both take any network of timm's
+registry with four stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from involution.layers import Involution2d
+from involution.models.pyramid.backbones import Backbone, create_backbone
+from involution.models.pyramid.fpn import FeaturePyramid
+from involution.models.segmentation.semantic_fpn import SemanticFPNHead
+from involution.models.segmentation.upernet import AuxiliaryHead, UPerHead
+
+DEEP_STEM = {f"resnet{depth}": f"resnet{depth}c" for depth in (50, 101, 152)}
+"""The ResNets that the paper compares its segmentors with start with three 3x3 convolutions: timm's `resnet50c`."""
+
+
+class Segmentor(nn.Module):
+    """Scores at the size of the image, from the maps of a backbone; the convention of torchvision's segmentors.
+
+    Args:
+        backbone: image → maps of four stages.
+        neck: maps → maps.
+        decode_head: maps → scores at the resolution of the first map.
+        auxiliary_head: map of the third stage → scores; in training only.
+
+    Shape:
+        [B, 3, H, W], of any size → {"out": [B, classes, H, W]}; in training also "aux", if there is such a head.
+    """
+
+    def __init__(
+        self, backbone: Backbone, neck: nn.Module, decode_head: nn.Module, auxiliary_head: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.decode_head, self.auxiliary_head = backbone, neck, decode_head, auxiliary_head
+        self.pretrained_cfg = backbone.pretrained_cfg
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps = self.backbone(x)
+        scores = {"out": self.decode_head(self.neck(maps))}
+        if self.training and self.auxiliary_head is not None:
+            scores["aux"] = self.auxiliary_head(maps[2])
+        size = x.shape[-2:]
+        return {name: F.interpolate(y, size, mode="bilinear", align_corners=False) for name, y in scores.items()}
+
+
+def semantic_fpn(
+    backbone: str = "rednet50",
+    neck: str = "convolution",
+    num_classes: int = 19,
+    channels: int = 256,
+    head_channels: int = 128,
+    **kwargs: Any,
+) -> Segmentor:
+    """Build Semantic FPN: a feature pyramid, its levels upsampled and summed.
+
+    Args:
+        backbone: a network of timm's registry. "resnet50", "resnet101" and "resnet152" are those with the deep stem, as
+            in the paper; `resnet50.tv_in1k`, for example, is the other.
+        neck: layer of the pyramid, "convolution" or "involution".
+        num_classes: of the output.
+        channels, head_channels: of the pyramid and of the blocks behind it.
+        kwargs: of `involution.models.pyramid.backbones.create_backbone`.
+
+    Raises:
+        ValueError: there is no such backbone or neck, or the backbone takes no such argument.
+
+    >>> import torch
+    >>> net = semantic_fpn("rednet26", "involution", num_classes=11).eval()
+    >>> net(torch.rand(1, 3, 65, 97))["out"].shape
+    torch.Size([1, 11, 65, 97])
+    """
+    body = create_backbone(DEEP_STEM.get(backbone, backbone), **kwargs)
+    pyramid = FeaturePyramid(body.channels, channels, neck)
+    return Segmentor(body, pyramid, SemanticFPNHead(channels, head_channels, num_classes))
+
+
+def upernet(
+    backbone: str = "rednet50",
+    neck: str = "convolution",
+    num_classes: int = 19,
+    channels: int = 512,
+    auxiliary_channels: int = 256,
+    **kwargs: Any,
+) -> Segmentor:
+    """Build UPerNet with an auxiliary head on the third stage.
+
+    Args:
+        backbone: as for `semantic_fpn`.
+        neck: layer of the decoder's pyramid; the published network has convolutions.
+        num_classes: of the output.
+        channels, auxiliary_channels: of the decoder and of the auxiliary head.
+        kwargs: of `involution.models.pyramid.backbones.create_backbone`.
+
+    Raises:
+        ValueError: there is no such backbone or neck, or the backbone takes no such argument.
+
+    >>> import torch
+    >>> net = upernet("rednet26", num_classes=11, channels=64, auxiliary_channels=32)
+    >>> {name: tuple(y.shape) for name, y in net(torch.rand(2, 3, 64, 96)).items()}
+    {'out': (2, 11, 64, 96), 'aux': (2, 11, 64, 96)}
+    """
+    body = create_backbone(DEEP_STEM.get(backbone, backbone), **kwargs)
+    head = UPerHead(body.channels, channels, num_classes, neck)
+    return Segmentor(body, nn.Identity(), head, AuxiliaryHead(body.channels[2], auxiliary_channels, num_classes))
+
+
+SEGMENTORS: dict[str, Callable[..., Segmentor]] = {"semantic_fpn": semantic_fpn, "upernet": upernet}
+"""Builders, by the name of the segmentor."""
+
+
+def synchronize_norms(network: nn.Module) -> nn.Module:
+    """Synchronize over processes the norms that are so in the released segmentors, in place.
+
+    Those inside of involutions, and the one behind the involution of a stem, stay as they are; Lightning's
+    `sync_batchnorm` synchronizes them too.
+    """
+    before: nn.Module | None = None
+    for name, child in network.named_children():
+        in_stem = isinstance(network, nn.Sequential) and isinstance(before, Involution2d)
+        if isinstance(child, nn.BatchNorm2d) and not in_stem:
+            setattr(network, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        elif not isinstance(child, Involution2d):
+            synchronize_norms(child)
+        before = child
+    return network

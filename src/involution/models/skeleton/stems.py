@@ -1,0 +1,78 @@
+"""Stems: image in, 64 channels for the first stage out. The max pooling behind them belongs to the trunk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import nn
+
+from involution.models.skeleton.trunk import STEM_WIDTH, Layer, Mixer, Stem
+
+HALF = STEM_WIDTH // 2
+"""Channels inside the stems of three layers."""
+
+
+def choose(name: str, **own: Stem) -> Stem:
+    """Return the stem of that name: "conv", "deep" or one of the network's own.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    stems: dict[str, Stem] = {**own, "conv": plain, "deep": deep}
+    if name not in stems:
+        raise ValueError(f"stem: expected one of {sorted(stems)}, got {name!r}")
+    return stems[name]
+
+
+def plain(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+    """ResNet's: one 7x7 convolution (He et al. 2016)."""
+    return conv_norm_act(in_chans, STEM_WIDTH, 7, stride, norm_layer, act_layer, **factory)
+
+
+def deep(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+    """Three 3x3 convolutions of 32, 32 and 64 channels, as in the ResNets of the paper's segmentors."""
+    return nn.Sequential(
+        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
+        conv_norm_act(HALF, HALF, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+    )
+
+
+def mixed(
+    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+) -> nn.Sequential:
+    """RedNet's: as `deep`, with a mixer for the second convolution. Names are those of the released code."""
+    return nn.Sequential(
+        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
+        mixer(HALF, 1, 1),
+        norm_layer(HALF, **factory),
+        act_layer(inplace=True),
+        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+    )
+
+
+def strided(
+    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+) -> nn.Sequential:
+    """LR-Net's: a 1x1 convolution, for three channels have little to relate, and a mixer that strides."""
+    return nn.Sequential(
+        conv_norm_act(in_chans, STEM_WIDTH, 1, 1, norm_layer, act_layer, **factory),
+        mixer(STEM_WIDTH, stride, 1),
+        norm_layer(STEM_WIDTH, **factory),
+        act_layer(inplace=True),
+    )
+
+
+def conv_norm_act(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int,
+    norm_layer: Layer,
+    act_layer: Layer,
+    **factory: Any,
+) -> nn.Sequential:
+    """Return a convolution without bias, a norm and an activation under the names of the released code."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **factory)
+    return nn.Sequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))

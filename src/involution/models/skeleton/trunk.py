@@ -1,0 +1,151 @@
+"""The bottleneck skeleton of ResNet with one hole: the mixer that stands where ResNet has its 3x3 convolution.
+
+ResNet, RedNet and the networks it is compared with differ in that mixer alone. What needs a second hole is another
+skeleton and gets its own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from timm.layers import DropPath, get_act_layer, get_norm_layer
+from torch import Tensor, nn
+
+from involution.models.skeleton.stages import Stages, initialize
+
+Layer = Callable[..., nn.Module]
+Mixer = Callable[[int, int, int], nn.Module]
+"""(channels, stride, dilation) → module from [B, C, H, W] to [B, C, ⌈H/stride⌉, ⌈W/stride⌉]."""
+
+Stem = Callable[..., nn.Module]
+"""(in_chans, stride, norm_layer, act_layer, **factory) → module from the image to 64 channels, reduced by stride."""
+
+DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Blocks per stage; Li et al. 2021, section 4.1, after He et al. 2016."""
+
+STEM_WIDTH = 64
+WIDTHS = (256, 512, 1024, 2048)
+MID_WIDTHS = (64, 128, 256, 512)
+
+
+class Bottleneck(nn.Module):
+    """1x1 convolution – mixer – 1x1 convolution, each with norm and activation, around a shortcut."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        mixer: nn.Module,
+        downsample: nn.Module | None,
+        drop_path: float,
+        norm_layer: Layer,
+        act_layer: Layer,
+        **factory: Any,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, mid_channels, 1, bias=False, **factory)
+        self.bn1 = norm_layer(mid_channels, **factory)
+        self.act1 = act_layer(inplace=True)
+        self.conv2 = mixer
+        self.bn2 = norm_layer(mid_channels, **factory)
+        self.act2 = act_layer(inplace=True)
+        self.conv3 = nn.Conv2d(mid_channels, out_channels, 1, bias=False, **factory)
+        self.bn3 = norm_layer(out_channels, **factory)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.act3 = act_layer(inplace=True)
+        self.downsample = downsample or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act1(self.bn1(self.conv1(x)))
+        y = self.act2(self.bn2(self.conv2(y)))
+        y = self.drop_path(self.bn3(self.conv3(y)))
+        y = y.add_(self.downsample(x))  # in place: a map of four times the channels less to allocate
+        return self.act3(y)
+
+
+class Trunk(Stages):
+    """A stem, four stages of bottlenecks and a linear classifier, with the interface of a timm model.
+
+    Args:
+        depths: blocks per stage.
+        mixer: makes the layer in the middle of every bottleneck.
+        stem: makes what stands in front of the first stage.
+        stem_stride: reduction in front of the first stage. 4 for ImageNet sizes; 2 drops the max pooling and 1 the
+            stride of the stem as well, for images of 64 and 32 pixels.
+        stem_pool: whether, with `stem_stride` 4, half of that is a 3x3 max pooling behind the stem.
+        mid_widths: channels of the mixers in the four stages.
+        output_stride: 32, 16 or 8 (times `stem_stride` / 4): later stages dilate their mixers instead of striding.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
+        norm_layer, act_layer: of stem and bottlenecks, a layer or its name in timm; mixers keep their own.
+        zero_init_last: start every bottleneck as the identity, its last norm having weight 0.
+        kwargs: of `Stages`.
+
+    Raises:
+        ValueError: `stem_stride` or `output_stride` has none of the values above.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        mixer: Mixer,
+        stem: Stem,
+        stem_stride: int = 4,
+        stem_pool: bool = True,
+        mid_widths: Sequence[int] = MID_WIDTHS,
+        output_stride: int = 32,
+        drop_path_rate: float = 0.0,
+        in_chans: int = 3,
+        norm_layer: str | Layer = nn.BatchNorm2d,
+        act_layer: str | Layer = nn.ReLU,
+        zero_init_last: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride: expected 8, 16 or 32, got {output_stride}")
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stem_stride}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        norm, act = get_norm_layer(norm_layer), get_act_layer(act_layer)
+        stem_pool = stem_pool and stem_stride == 4
+        stages: list[nn.Sequential] = []
+        reductions = []
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        channels, net_stride, dilation = STEM_WIDTH, stem_stride, 1
+        for depth, mid, width in zip(depths, mid_widths, WIDTHS, strict=True):
+            stride, first_dilation = (2 if stages else 1), dilation
+            if net_stride * stride > output_stride * stem_stride // 4:
+                dilation, stride = dilation * stride, 1
+            net_stride *= stride
+            mixers = [mixer(mid, stride, first_dilation), *(mixer(mid, 1, dilation) for _ in range(depth - 1))]
+            blocks: list[nn.Module] = []
+            for layer in mixers:
+                shortcut = None if blocks else _projection(channels, width, stride, norm, **factory)
+                layers: tuple[Any, ...] = (layer, shortcut, next(rates), norm, act)
+                blocks.append(Bottleneck(channels, mid, width, *layers, **factory))
+                channels = width
+            stages.append(nn.Sequential(*blocks))
+            reductions.append(net_stride)
+        first = stem(in_chans, stem_stride // 2 if stem_pool else stem_stride, norm, act, **factory)
+        super().__init__(first, stages, WIDTHS, reductions, stem_pool, in_chans=in_chans, **factory, **kwargs)
+        self.init_weights(zero_init_last)
+
+    @torch.jit.ignore
+    def init_weights(self, zero_init_last: bool = True) -> None:
+        """Initialize as the released code does: He fan-out, norms one and zero, classifier normal with std 0.01."""
+        initialize(self)
+        for module in self.modules():
+            if isinstance(module, Bottleneck) and zero_init_last:
+                assert isinstance(module.bn3.weight, Tensor)
+                nn.init.zeros_(module.bn3.weight)
+
+
+def _projection(in_channels: int, out_channels: int, stride: int, norm_layer: Layer, **factory: Any) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False, **factory),
+        norm_layer(out_channels, **factory),
+    )

@@ -1,0 +1,199 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import detection as torchvision_detection
+
+from involution.layers import Involution2d
+from involution.models.counting.complexity import profile
+from involution.models.detection import DETECTORS, faster_rcnn, mask_rcnn, retinanet
+from involution.models.detection.heads import MaskHead
+
+SMALL = {"channels": 16, "frozen_stages": -1, "settings": {"min_size": 64, "max_size": 96}}
+VARIANTS = [
+    *((kind, neck, head) for kind in ("faster_rcnn", "mask_rcnn") for neck, head in (("convolution", "convolution"),)),
+    *((kind, "involution", head) for kind in ("faster_rcnn", "mask_rcnn") for head in ("convolution", "involution")),
+    ("retinanet", "convolution", None),
+    ("retinanet", "involution", None),
+]
+IMAGES = [torch.rand(3, 64, 80), torch.rand(3, 70, 50)]
+
+
+def build(kind, neck="involution", head="involution", **kwargs):
+    heads = {} if kind == "retinanet" else {"head": head}
+    torch.manual_seed(0)
+    return DETECTORS[kind]("rednet26", neck, num_classes=3, **heads, **{**SMALL, **kwargs})
+
+
+def targets(masks=True):
+    boxes = torch.tensor([[4.0, 4.0, 40.0, 50.0], [10.0, 20.0, 30.0, 60.0]])
+    found = []
+    for image in IMAGES:
+        mask = torch.zeros(2, *image.shape[1:], dtype=torch.uint8)
+        for m, (x1, y1, x2, y2) in zip(mask, boxes.int().tolist(), strict=True):
+            m[y1:y2, x1:x2] = 1
+        found.append({"boxes": boxes, "labels": torch.tensor([1, 2]), **({"masks": mask} if masks else {})})
+    return found
+
+
+@pytest.mark.parametrize(("kind", "neck", "head"), VARIANTS)
+def test_a_step_and_an_evaluation(kind, neck, head, one_thread):
+    detector = build(kind, neck, head).train()
+    losses = detector(IMAGES, targets())
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    missing = [n for n, p in detector.named_parameters() if p.grad is None]
+    assert not missing
+    answers = detector.eval()(IMAGES)
+    for answer, image in zip(answers, IMAGES, strict=True):
+        height, width = image.shape[1:]
+        assert (answer["boxes"].amin() >= 0) if len(answer["boxes"]) else True
+        assert (answer["boxes"] <= torch.tensor([width, height] * 2)).all()
+        assert set(answer["labels"].tolist()) <= {1, 2}
+        assert ("masks" in answer) == (kind == "mask_rcnn")
+        if "masks" in answer:
+            assert answer["masks"].shape == (len(answer["boxes"]), 1, height, width)
+    again = build(kind, neck, head, settings=SMALL["settings"]).eval()
+    again.load_state_dict(detector.state_dict())
+    for ours, theirs in zip(answers, again(IMAGES), strict=True):
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize(("kind", "neck", "head"), VARIANTS)
+def test_involutions_stand_where_they_were_asked_for(kind, neck, head):
+    detector = build(kind, neck, head)
+    counts = [isinstance(m, Involution2d) for m in detector.backbone.fpn.modules()].count(True)
+    levels = 3 if kind == "retinanet" else 4
+    assert counts == (levels if neck == "involution" else 0)
+    if kind != "retinanet":
+        assert isinstance(detector.rpn.head.conv, Involution2d) == (head == "involution")
+    if kind == "mask_rcnn":
+        layers = [m for m in detector.roi_heads.mask_head if not isinstance(m, nn.ReLU)]
+        assert [isinstance(m, Involution2d) for m in layers] == [head == "involution"] * 4
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_images_without_objects(kind, one_thread):
+    detector = build(kind).train()
+    empty = [{k: v[:0] for k, v in target.items()} for target in targets()]
+    sum(detector(IMAGES, empty).values()).backward()
+    sum(detector(IMAGES, [targets()[0], empty[1]]).values()).backward()
+    assert all(torch.isfinite(b).all() for b in detector.buffers())  # of the batch norms
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
+
+
+def test_the_settings_of_the_paper():
+    detector = mask_rcnn("rednet26", "involution", "involution")
+    rpn, heads = detector.rpn, detector.roi_heads
+    assert rpn.anchor_generator.sizes == ((32,), (64,), (128,), (256,), (512,))
+    assert set(rpn.anchor_generator.aspect_ratios) == {(0.5, 1.0, 2.0)}
+    assert rpn._pre_nms_top_n == {"training": 2000, "testing": 1000}
+    assert rpn._post_nms_top_n == {"training": 1000, "testing": 1000}
+    assert (rpn.nms_thresh, rpn.proposal_matcher.high_threshold, rpn.proposal_matcher.low_threshold) == (0.7, 0.7, 0.3)
+    assert (rpn.fg_bg_sampler.batch_size_per_image, rpn.fg_bg_sampler.positive_fraction) == (256, 0.5)
+    assert (heads.fg_bg_sampler.batch_size_per_image, heads.fg_bg_sampler.positive_fraction) == (512, 0.25)
+    assert (heads.proposal_matcher.high_threshold, heads.proposal_matcher.low_threshold) == (0.5, 0.5)
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.05, 0.5, 100)
+    assert heads.box_coder.weights == (10.0, 10.0, 5.0, 5.0)  # one over 0.1, 0.1, 0.2, 0.2
+    assert (heads.box_roi_pool.output_size, heads.box_roi_pool.sampling_ratio) == ((7, 7), 0)
+    assert (heads.mask_roi_pool.output_size, heads.mask_roi_pool.sampling_ratio) == ((14, 14), 0)
+    assert heads.mask_predictor.mask_fcn_logits.out_channels == 80
+    assert (detector.transform.min_size, detector.transform.max_size) == ((800,), 1333)
+
+
+def test_the_settings_of_retinanet():
+    detector = retinanet("rednet26")
+    anchors = detector.anchor_generator
+    strides = (8, 16, 32, 64, 128)
+    expected = [[4 * stride * 2 ** (octave / 3) for octave in range(3)] for stride in strides]
+    assert [list(sizes) for sizes in anchors.sizes] == [pytest.approx(sizes) for sizes in expected]
+    assert anchors.num_anchors_per_location() == [9] * 5
+    matcher = detector.proposal_matcher
+    assert (matcher.high_threshold, matcher.low_threshold, matcher.allow_low_quality_matches) == (0.5, 0.4, True)
+    assert (detector.score_thresh, detector.nms_thresh, detector.detections_per_img) == (0.05, 0.5, 100)
+    assert detector.topk_candidates == 1000
+    head = detector.head.classification_head
+    assert head.cls_logits.out_channels == 720
+    assert head.cls_logits.bias[0].item() == pytest.approx(-math.log(99), rel=1e-5)
+
+
+def test_the_backbone_is_frozen_as_in_the_paper():
+    detector = faster_rcnn("rednet26")
+    trained = {
+        n.split(".")[3] for n, p in detector.named_parameters() if p.requires_grad and n.startswith("backbone.body")
+    }
+    assert trained == {"layer2", "layer3", "layer4"}
+    assert not any(m.training for m in detector.backbone.body.modules() if isinstance(m, nn.BatchNorm2d))
+    involved = mask_rcnn("rednet26", "involution", "involution").train()
+    norms = [m for n, m in involved.named_modules() if isinstance(m, nn.BatchNorm2d) and "backbone.body" not in n]
+    assert len(norms) == 4 + 1 + 4
+    assert all(m.training for m in norms)
+
+
+def test_involutions_of_a_mask_head_start_around_the_identity():
+    head = MaskHead(32, "involution").eval()
+    for layer in list(head)[::2]:
+        kernel = layer.kernel(torch.zeros(1, 32, 3, 3))  # that of a black image is the bias
+        identity = torch.zeros(7, 7)
+        identity[3, 3] = 1
+        assert torch.equal(kernel, identity[None, None, :, :, None, None].expand_as(kernel))
+
+
+def test_labels_of_retinanet_count_from_one(one_thread):
+    """Against torchvision's own RetinaNet, whose labels count from 0."""
+    detector = build("retinanet").train()
+    ours = detector(IMAGES, targets(masks=False))
+    shifted = [{**t, "labels": t["labels"] - 1} for t in targets(masks=False)]
+    images, scaled = detector.transform(IMAGES, shifted)
+    levels = list(detector.backbone(images.tensors).values())
+    theirs = torchvision_detection.RetinaNet.compute_loss(
+        detector, scaled, detector.head(levels), detector.anchor_generator(images, levels)
+    )
+    assert {k: v.item() for k, v in ours.items()} == pytest.approx({k: v.item() for k, v in theirs.items()}, rel=1e-3)
+    with torch.no_grad():
+        detector.head.classification_head.cls_logits.bias.view(9, 2)[:, 1] = 5.0
+    assert set(detector.eval()(IMAGES)[0]["labels"].tolist()) == {2}
+
+
+def test_weights_of_torchvisions_detector_fit_the_pyramid():
+    theirs = torchvision_detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).backbone.fpn
+    ours = faster_rcnn("resnet50").backbone.fpn
+    missing, unexpected = ours.load_state_dict(theirs.state_dict())
+    assert not missing
+    assert not unexpected
+
+
+def test_backbone_and_neck_compile_for_varying_sizes(one_thread):
+    detector = DETECTORS["faster_rcnn"]("test_resnet", "involution", num_classes=3, **SMALL).eval()
+    images = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 96)
+    expected = [detector.backbone(x) for x in images]
+    detector.backbone.compile(backend="eager", fullgraph=True, dynamic=True)
+    for x, levels in zip(images, expected, strict=True):
+        for name, y in detector.backbone(x).items():
+            torch.testing.assert_close(y, levels[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"neck": "attention"}, "neck: expected one of convolution, involution, got 'attention'"),
+        ({"head": "attention"}, "head: expected one of convolution, involution, got 'attention'"),
+        ({"settings": {"anchors": 3}}, "settings: expected arguments of torchvision's MaskRCNN, got anchors"),
+        (
+            {"stem_width": 3},
+            "backbone: expected a network with four stages that takes {'stem_width': 3.*}, got rednet26",
+        ),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mask_rcnn("rednet26", **arguments)
+
+
+def test_profile_takes_a_detector_by_name():
+    found = profile("faster_rcnn/rednet26/involution/involution")
+    assert found["input_size"] == [800, 1280]
+    assert found["trainable_params"] < found["params"]
+    with pytest.raises(ValueError, match="name: expected parts and arguments of retinanet"):
+        profile("retinanet/rednet26/involution/involution/more/parts/than/it/has/of/them")
