@@ -48,6 +48,6 @@ $(VENV)/torch.stamp:
 	$(BIN)/pip install "torch>=2.11" "setuptools>=77"
 	@touch $@
 
-$(VENV)/%.stamp: $(VENV)/torch.stamp pyproject.toml setup.py $(wildcard src/involution/ops/cpu/*.cpp src/involution/ops/cpu/*.h)
+$(VENV)/%.stamp: $(VENV)/torch.stamp pyproject.toml setup.py $(shell find src/involution/ops/cpu -name '*.cpp' -o -name '*.h')
 	$(BIN)/pip install --no-build-isolation -e ".[$*]"
 	@touch $@

@@ -31,8 +31,8 @@ setup(
     ext_modules=[
         Extension(
             "involution.ops.cpu._kernels",
-            sources=sorted(str(path) for path in CPU.glob("*.cpp")),
-            depends=sorted(str(path) for path in CPU.glob("*.h")),
+            sources=sorted(str(path) for path in CPU.rglob("*.cpp")),
+            depends=sorted(str(path) for path in CPU.rglob("*.h")),
             include_dirs=include_paths(),
             library_dirs=library_paths(),
             libraries=["torch_cpu"],

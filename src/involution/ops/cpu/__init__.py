@@ -1,8 +1,8 @@
 """The compiled operators for CPU tensors. Importing this package loads them, if they were built.
 
-`binding.cpp` is what PyTorch calls; `kernels.h` is compiled once per instruction set and chosen when first used. The
-environment variable INVOLUTION_CPU, "avx512", "avx2" or "baseline", asks for another set than the best; "reference"
-loads nothing.
+`binding.cpp` is what PyTorch calls. `instruction_set.h`, with the loops that it includes from `loops/`, is compiled
+once per instruction set; the set is chosen when first used. The environment variable INVOLUTION_CPU, "avx512", "avx2"
+or "baseline", asks for another set than the best; "reference" loads nothing.
 """
 
 from __future__ import annotations

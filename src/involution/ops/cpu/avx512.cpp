@@ -12,7 +12,7 @@
 #define INVOLUTION_STRING(name) "avx512"
 #define INVOLUTION_REGISTER_BYTES 64
 #define INVOLUTION_WIDE_TILE 14
-#include "kernels.h"
+#include "instruction_set.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

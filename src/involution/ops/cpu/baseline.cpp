@@ -6,4 +6,4 @@
 #define INVOLUTION_STRING(name) "baseline"
 #define INVOLUTION_REGISTER_BYTES 16
 #define INVOLUTION_WIDE_TILE 7
-#include "kernels.h"
+#include "instruction_set.h"

@@ -30,10 +30,10 @@ void parallel_for(int64_t count, int64_t grain, void (*work)(void*, int64_t, int
 namespace {
 
 // The best instruction set of this processor; INVOLUTION_CPU names another one, for tests.
-const Kernels& kernels() {
-  static const Kernels* const chosen = [] {
+const InstructionSet& chosen() {
+  static const InstructionSet* const best = [] {
     const char* wanted = std::getenv("INVOLUTION_CPU");
-    const auto allowed = [&](const Kernels& set) { return !wanted || !std::strcmp(wanted, set.name); };
+    const auto allowed = [&](const InstructionSet& set) { return !wanted || !std::strcmp(wanted, set.name); };
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (allowed(avx512) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -43,7 +43,7 @@ const Kernels& kernels() {
 #endif
     return &baseline;
   }();
-  return *chosen;
+  return *best;
 }
 
 Dtype dtype(const Tensor& tensor) {
@@ -134,7 +134,7 @@ Tensor involution2d(const Tensor& x, const Tensor& kernel, const Ints stride, co
   const Window w = window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation);
   STD_TORCH_CHECK(taps.batch == from.batch, "involution: batch sizes differ");
   const Tensor y = empty(x, {from.batch, from.channels, taps.height, taps.width});
-  if (y.numel()) kernels().forward(from, taps, w, image(y));
+  if (y.numel()) chosen().forward(from, taps, w, image(y));
   return y;
 }
 
@@ -147,7 +147,7 @@ Tensor involution2d_grad_x(const Tensor& grad, const Tensor& kernel, const Ints 
   STD_TORCH_CHECK(taps.batch == from.batch && taps.height == from.height && taps.width == from.width && size.size() == 2,
                   "involution: kernel and gradient differ in batch or size");
   const Tensor grad_x = empty(grad, {from.batch, from.channels, size[0], size[1]});
-  if (grad_x.numel()) kernels().grad_x(from, taps, w, image(grad_x));
+  if (grad_x.numel()) chosen().grad_x(from, taps, w, image(grad_x));
   return grad_x;
 }
 
@@ -159,7 +159,7 @@ Tensor involution2d_grad_kernel(const Tensor& grad, const Tensor& x, int64_t gro
   STD_TORCH_CHECK(seen.batch == from.batch && seen.channels == from.channels, "involution: x and gradient differ");
   const Tensor grad_kernel = empty(grad, {from.batch, groups, w.kh, w.kw, from.height, from.width});
   Tensor owner;
-  if (grad_kernel.numel()) kernels().grad_kernel(from, seen, w, kernel_image(grad_kernel, owner));
+  if (grad_kernel.numel()) chosen().grad_kernel(from, seen, w, kernel_image(grad_kernel, owner));
   return grad_kernel;
 }
 
@@ -195,7 +195,7 @@ Tensor involution2d_spanned(const Tensor& x, const Tensor& reduced, const Tensor
   const Window w = window(from.channels, groups, taps, stride, padding, dilation);
   const Span span = span_of(reduced, weight, bias, w);
   const Tensor y = empty(x, {from.batch, from.channels, span.reduced.height, span.reduced.width});
-  if (y.numel()) kernels().spanned(from, span, w, image(y));
+  if (y.numel()) chosen().spanned(from, span, w, image(y));
   return y;
 }
 
@@ -218,7 +218,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> involution2d_spanned_backward(
   Tensor grad_bias = empty_strided(weight, {bias ? rows : 0}, {1});
   if (grad.numel() && from.height && from.width) {
     const Span grads = span_of(grad_reduced, grad_weight, bias ? std::optional(grad_bias) : std::nullopt, w);
-    kernels().spanned_backward(outer, from, span, w, image(grad_x), grads);
+    chosen().spanned_backward(outer, from, span, w, image(grad_x), grads);
   } else {
     torch::stable::zero_(grad_weight);
     torch::stable::zero_(grad_bias);
@@ -228,7 +228,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> involution2d_spanned_backward(
 
 // Which of the sets runs: 0 baseline, 1 avx2, 2 avx512.
 int64_t instruction_set() {
-  const char* name = kernels().name;
+  const char* name = chosen().name;
   return !std::strcmp(name, "avx512") ? 2 : !std::strcmp(name, "avx2") ? 1 : 0;
 }
 

@@ -28,7 +28,7 @@ struct Span {
 };
 
 // What one instruction set provides.
-struct Kernels {
+struct InstructionSet {
   const char* name;
   void (*forward)(const Image& x, const Image& kernel, const Window&, const Image& y);
   void (*grad_x)(const Image& grad, const Image& kernel, const Window&, const Image& grad_x);
@@ -38,7 +38,7 @@ struct Kernels {
       const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
 };
 
-extern const Kernels avx512, avx2, baseline;
+extern const InstructionSet avx512, avx2, baseline;
 
 // Threads of PyTorch; `work` gets a range of [0, count), the calling thread's share.
 int64_t thread_count();

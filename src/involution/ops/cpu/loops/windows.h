@@ -25,8 +25,8 @@ inline Vector<T> tap(const T* taps, int64_t index) {
 
 // y[j] = sum over taps (u, v) of taps[j][u, v] * rows[u][j·s + v·d]
 template <class T, bool Shared, int KW, int S, int J>
-INVOLUTION_LOOP void gather(const T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w,
-                            T* y, int64_t y_pixel) {
+INVOLUTION_LOOP void forward_tile(const T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead,
+                                  const Window& w, T* y, int64_t y_pixel) {
   constexpr int L = lanes<T>;
   const int64_t unit = Shared ? 1 : L, kw = KW ? KW : w.kw;
   Vector<T> sum[J] = {};
@@ -57,8 +57,8 @@ INVOLUTION_LOOP void gather(const T* const* rows, const T* taps, int64_t taps_pi
 
 // rows[u][j·s + v·d] += taps[j][u, v] * grad[j], for the rows that are not null
 template <class T, bool Shared, int KW, int S, int J>
-INVOLUTION_LOOP void scatter(T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w,
-                             const T* grad, int64_t grad_pixel) {
+INVOLUTION_LOOP void grad_x_tile(T* const* rows, const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w,
+                                 const T* grad, int64_t grad_pixel) {
   constexpr int L = lanes<T>;
   const int64_t unit = Shared ? 1 : L, kw = KW ? KW : w.kw;
   int64_t asked = 0;
@@ -89,8 +89,8 @@ INVOLUTION_LOOP void scatter(T* const* rows, const T* taps, int64_t taps_pixel, 
 // taps[t] = sum over the channels of one group of columns[t] * grad, for all taps of one pixel. The group fills `count`
 // registers, `x_block` and `grad_block` apart.
 template <class T>
-INVOLUTION_LOOP void correlate(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
-               int64_t count, int64_t taps, T* out) {
+INVOLUTION_LOOP void grad_kernel_pixel(const T* const* columns, int64_t offset, int64_t x_block, const T* grad,
+                                       int64_t grad_block, int64_t count, int64_t taps, T* out) {
   constexpr int L = lanes<T>;
   const auto products = [&](int64_t t) {
     Vector<T> product = load(columns[t] + offset) * load(grad);
@@ -118,8 +118,9 @@ INVOLUTION_LOOP void correlate(const T* const* columns, int64_t offset, int64_t 
 
 // The same for groups that do not fill registers: lane by lane.
 template <class T>
-INVOLUTION_LOOP void correlate_lanes(const T* const* columns, int64_t offset, int64_t x_block, const T* grad, int64_t grad_block,
-                     int64_t channels, int64_t group_channels, int64_t taps, T* out) {
+INVOLUTION_LOOP void grad_kernel_lanes(const T* const* columns, int64_t offset, int64_t x_block, const T* grad,
+                                       int64_t grad_block, int64_t channels, int64_t group_channels, int64_t taps,
+                                       T* out) {
   constexpr int L = lanes<T>;
   for (int64_t i = 0; i < channels / group_channels * taps; ++i) out[i] = 0;
   for (int64_t k = 0; k * L < channels; ++k) {
@@ -156,23 +157,24 @@ constexpr int kTiles = 3;
 constexpr int kTile[kTiles] = {INVOLUTION_WIDE_TILE, 7, 1};
 
 template <class T>
-using Gather = decltype(&gather<T, true, 0, 1, 1>);
+using ForwardTile = decltype(&forward_tile<T, true, 0, 1, 1>);
 template <class T>
-using Scatter = decltype(&scatter<T, true, 0, 1, 1>);
+using GradXTile = decltype(&grad_x_tile<T, true, 0, 1, 1>);
 
 template <class T>
 struct Loops {
-  Gather<T> gather[kTiles];
-  Scatter<T> scatter[kTiles];
+  ForwardTile<T> forward[kTiles];
+  GradXTile<T> grad_x[kTiles];
 };
 
 template <class T, bool Shared, int KW, int S>
 constexpr Loops<T> loops() {
-  // A wide tile of a strided scatter would need more sums than there are registers.
+  // A wide tile of the strided gradient would need more sums than there are registers.
   constexpr int wide = S == 1 ? kTile[0] : kTile[1];
-  return {{gather<T, Shared, KW, S, kTile[0]>, gather<T, Shared, KW, S, kTile[1]>, gather<T, Shared, KW, S, kTile[2]>},
-          {wide == kTile[0] ? scatter<T, Shared, KW, S, wide> : nullptr, scatter<T, Shared, KW, S, kTile[1]>,
-           scatter<T, Shared, KW, S, kTile[2]>}};
+  return {{forward_tile<T, Shared, KW, S, kTile[0]>, forward_tile<T, Shared, KW, S, kTile[1]>,
+           forward_tile<T, Shared, KW, S, kTile[2]>},
+          {wide == kTile[0] ? grad_x_tile<T, Shared, KW, S, wide> : nullptr, grad_x_tile<T, Shared, KW, S, kTile[1]>,
+           grad_x_tile<T, Shared, KW, S, kTile[2]>}};
 }
 
 template <class T, bool Shared>

@@ -67,16 +67,16 @@ struct TapRegister {
 
 // One output row from its kernels.
 template <class T>
-void gather_row(const T* const* rows, const InputRows<T>& in, const Row<T>& kernel, const TapRegister<T>& taps,
-                const Loops<T>& loops, int64_t width, const Row<T>& y, int64_t ahead) {
+void forward_row(const T* const* rows, const InputRows<T>& in, const Row<T>& kernel, const TapRegister<T>& taps,
+                 const Loops<T>& loops, int64_t width, const Row<T>& y, int64_t ahead) {
   constexpr int L = lanes<T>;
   Scratch<const T*> shifted(in.w.kh);
-  for_tiles(loops.gather, width, true, [&](int tile, int64_t j) {
+  for_tiles(loops.forward, width, true, [&](int tile, int64_t j) {
     for (int64_t k = 0; k < blocks<T>(in.x.channels); ++k) {
       int64_t pixel;
       const T* at = taps.of(kernel, j, kTile[tile], k, pixel);
       for (int64_t u = 0; u < in.w.kh; ++u) shifted.data[u] = rows[u] + k * in.block() + j * in.w.stride_w * L;
-      loops.gather[tile](shifted.data, at, pixel, ahead, in.w, y.at(k, j), y.pixel);
+      loops.forward[tile](shifted.data, at, pixel, ahead, in.w, y.at(k, j), y.pixel);
     }
   });
 }
@@ -90,25 +90,25 @@ void forward(const Image& x, const Image& kernel, const Window& w, const Image& 
     KernelRows<T> kernels(kernel);
     const PixelRow<T> out(y, true);
     for (int64_t i = first; i < last; ++i) {
-      gather_row(in.see(b, i), in, kernels.read(b, i, last), taps, loops, y.width, out.place(b, i),
-                 taps.shared ? kernels.ahead() : 0);
+      forward_row(in.see(b, i), in, kernels.read(b, i, last), taps, loops, y.width, out.place(b, i),
+                  taps.shared ? kernels.ahead() : 0);
       out.write(b, i);
     }
   });
 }
 
 template <class T>
-void scatter_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kernel, const TapRegister<T>& taps,
-                 const Loops<T>& loops, int64_t width, const Row<T>& grad, int64_t ahead) {
+void grad_x_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kernel, const TapRegister<T>& taps,
+                const Loops<T>& loops, int64_t width, const Row<T>& grad, int64_t ahead) {
   constexpr int L = lanes<T>;
   Scratch<T*> shifted(out.w.kh);
-  for_tiles(loops.scatter, width, false, [&](int tile, int64_t j) {
+  for_tiles(loops.grad_x, width, false, [&](int tile, int64_t j) {
     for (int64_t k = 0; k < blocks<T>(out.grad_x.channels); ++k) {
       int64_t pixel;
       const T* at = taps.of(kernel, j, kTile[tile], k, pixel);
       for (int64_t u = 0; u < out.w.kh; ++u)
         shifted.data[u] = rows[u] ? rows[u] + k * out.block() + j * out.w.stride_w * L : nullptr;
-      loops.scatter[tile](shifted.data, at, pixel, ahead, out.w, grad.at(k, j), grad.pixel);
+      loops.grad_x[tile](shifted.data, at, pixel, ahead, out.w, grad.at(k, j), grad.pixel);
     }
   });
 }
@@ -123,8 +123,8 @@ void grad_x(const Image& grad, const Image& kernel, const Window& w, const Image
     const PixelRow<T> grads(grad, true);
     const int64_t end = out.end(grad.height);
     for (int64_t i = out.begin(); i < end; ++i) {
-      scatter_row(out.open(i), out, kernels.read(b, i, end), taps, loops, grad.width, grads.read(b, i),
-                  taps.shared ? kernels.ahead() : 0);
+      grad_x_row(out.open(i), out, kernels.read(b, i, end), taps, loops, grad.width, grads.read(b, i),
+                 taps.shared ? kernels.ahead() : 0);
       out.close((i + 1) * w.stride_h - w.pad_h);
     }
     out.close(last);
@@ -133,7 +133,7 @@ void grad_x(const Image& grad, const Image& kernel, const Window& w, const Image
 
 // The gradient of one row of kernels.
 template <class T>
-void correlate_row(const T* const* rows, const InputRows<T>& in, const Row<T>& grad, int64_t width,
+void grad_kernel_row(const T* const* rows, const InputRows<T>& in, const Row<T>& grad, int64_t width,
                    const Row<T>& kernel) {
   constexpr int L = lanes<T>;
   const Window& w = in.w;
@@ -144,12 +144,12 @@ void correlate_row(const T* const* rows, const InputRows<T>& in, const Row<T>& g
   for (int64_t j = 0; j < width; ++j) {
     const int64_t offset = j * w.stride_w * L;
     if (group_channels % L)
-      correlate_lanes(columns.data, offset, in.block(), grad.at(0, j), grad.block, in.x.channels, group_channels,
-                      w.taps(), kernel.at(0, j));
+      grad_kernel_lanes(columns.data, offset, in.block(), grad.at(0, j), grad.block, in.x.channels, group_channels,
+                        w.taps(), kernel.at(0, j));
     else
       for (int64_t g = 0; g < w.groups; ++g)
-        correlate(columns.data, offset + g * count * in.block(), in.block(), grad.at(g * count, j), grad.block, count,
-                  w.taps(), kernel.at(0, j) + g * w.taps());
+        grad_kernel_pixel(columns.data, offset + g * count * in.block(), in.block(), grad.at(g * count, j), grad.block,
+                          count, w.taps(), kernel.at(0, j) + g * w.taps());
   }
 }
 
@@ -159,7 +159,7 @@ void grad_kernel(const Image& grad, const Image& x, const Window& w, const Image
     InputRows<T> in(x, w, grad.width);
     const PixelRow<T> grads(grad, true), out(grad_kernel, false);
     for (int64_t i = first; i < last; ++i) {
-      correlate_row(in.see(b, i), in, grads.read(b, i), grad.width, out.place(b, i));
+      grad_kernel_row(in.see(b, i), in, grads.read(b, i), grad.width, out.place(b, i));
       out.write(b, i);
     }
   });

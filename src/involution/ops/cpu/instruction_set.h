@@ -1,22 +1,23 @@
 // Everything an instruction set provides, compiled for it. The including file names the set:
 //   INVOLUTION_NAME, INVOLUTION_REGISTER_BYTES, INVOLUTION_WIDE_TILE, and the compiler's target before this line.
+// loops/: the loops over windows and rows, from one register up to whole tensors.
 // All of it has internal linkage: the linker must never replace one set's copy of a function by another's.
 
 namespace involution {
 namespace {
 
-#include "vector.h"
-#include "rows.h"
-#include "windows.h"
-#include "buffers.h"
-#include "contractions.h"
-#include "spanned.h"
+#include "loops/vector.h"
+#include "loops/rows.h"
+#include "loops/windows.h"
+#include "loops/buffers.h"
+#include "loops/contractions.h"
+#include "loops/spanned.h"
 
 #define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
 
 }  // namespace
 
-const Kernels INVOLUTION_NAME = {
+const InstructionSet INVOLUTION_NAME = {
     INVOLUTION_STRING(INVOLUTION_NAME),
     [](const Image& x, const Image& kernel, const Window& w, const Image& y) {
       INVOLUTION_BY_DTYPE(forward, x)(x, kernel, w, y);

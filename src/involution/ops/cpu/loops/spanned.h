@@ -110,7 +110,7 @@ void spanned(const Image& x, const Span& span, const Window& w, const Image& y) 
     const Row<T> kernels{memory.data, lanes<T>, pixel};
     for (int64_t i = first; i < last; ++i) {
       weight.kernels(features.read(b, i), y.width, kernels);
-      gather_row(in.see(b, i), in, kernels, taps, loops, y.width, out.place(b, i), 0);
+      forward_row(in.see(b, i), in, kernels, taps, loops, y.width, out.place(b, i), 0);
       out.write(b, i);
     }
   });
@@ -138,10 +138,10 @@ void spanned_backward_rows(const Image& grad, const Image& x, const SpanWeight<T
   for (int64_t i = begin; i < end; ++i) {
     const Row<T> feature_row = features.read(b, i), grad_row = grad_rows.read(b, i);
     weight.kernels(feature_row, grad.width, kernels);
-    scatter_row(out.open(i), out, kernels, taps, loops, grad.width, grad_row, 0);
+    grad_x_row(out.open(i), out, kernels, taps, loops, grad.width, grad_row, 0);
     out.close((i + 1) * w.stride_h - w.pad_h);
     if (i < own_begin || i >= own_end) continue;
-    correlate_row(in.see(b, i), in, grad_row, grad.width, grad_kernels);
+    grad_kernel_row(in.see(b, i), in, grad_row, grad.width, grad_kernels);
     weight.grad_reduced(grad_kernels, grad.width, grad_features.place(b, i));
     grad_features.write(b, i);
     weight.grad_weight(grad_kernels, feature_row, grad.width, sum);
