@@ -1,4 +1,4 @@
-"""The operators as PyTorch knows them: signatures, output layouts, autocast and multiply-adds.
+"""The operators as PyTorch knows them: signatures, autocast and multiply-adds.
 
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the whole family: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
@@ -16,53 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops import reference, spanned
+from involution.ops import layout, reference, spanned
 
 Ints = Sequence[int]
 
 _SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
 _LIBRARY = torch.library.Library("involution", "DEF")
-
-
-def _empty(like: Tensor, shape: Ints, channel_dims: int) -> Tensor:
-    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last if its channels lie densest."""
-    shape = list(shape)
-    if like.stride(1) != 1 or like.is_contiguous():
-        return like.new_empty(shape)
-    channels = list(range(1, 1 + channel_dims))
-    order = [0, 1 + channel_dims, 2 + channel_dims, *channels]
-    inverse = [order.index(i) for i in range(len(order))]
-    return like.new_empty([shape[i] for i in order]).permute(inverse)
-
-
-def _empty_y(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    return _empty(x, [x.shape[0], x.shape[1], kernel.shape[4], kernel.shape[5]], 1)
-
-
-def _empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    return _empty(grad, [grad.shape[0], grad.shape[1], *size], 1)
-
-
-def _empty_grad_kernel(
-    grad: Tensor, x: Tensor, groups: int, window: Ints, stride: Ints, padding: Ints, dilation: Ints
-) -> Tensor:
-    return _empty(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]], 3)
-
-
-def _empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:
-    return _empty(x, [x.shape[0], x.shape[1], reduced.shape[2], reduced.shape[3]], 1)
-
-
-def _empty_spanned_backward(
-    grad: Tensor, x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, *_: Any
-) -> tuple[Tensor, ...]:
-    return (
-        _empty(x, x.shape, 1),
-        _empty(reduced, reduced.shape, 1),
-        weight.new_empty(weight.shape),
-        weight.new_empty([0] if bias is None else bias.shape),
-    )
 
 
 def _multiply_adds(y: Ints, window: Ints) -> int:
@@ -140,7 +100,7 @@ _define(
     "Tensor x, Tensor kernel",
     "Tensor",
     reference.involution2d,
-    _empty_y,
+    layout.empty_y,
     _flops_y,
 )
 _define(
@@ -148,7 +108,7 @@ _define(
     "Tensor grad, Tensor kernel, SymInt[2] size",
     "Tensor",
     reference.involution2d_grad_x,
-    _empty_grad_x,
+    layout.empty_grad_x,
     _flops_grad_x,
 )
 _define(
@@ -156,7 +116,7 @@ _define(
     "Tensor grad, Tensor x, SymInt groups, SymInt[2] window",
     "Tensor",
     reference.involution2d_grad_kernel,
-    _empty_grad_kernel,
+    layout.empty_grad_kernel,
     _flops_grad_kernel,
 )
 _define(
@@ -164,7 +124,7 @@ _define(
     f"Tensor x, {_SPAN}",
     "Tensor",
     spanned.involution2d_spanned,
-    _empty_spanned,
+    layout.empty_spanned,
     _flops_spanned,
 )
 _define(
@@ -172,6 +132,6 @@ _define(
     f"Tensor grad, Tensor x, {_SPAN}",
     "(Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)",
     spanned.involution2d_spanned_backward,
-    _empty_spanned_backward,
+    layout.empty_spanned_backward,
     _flops_spanned_backward,
 )

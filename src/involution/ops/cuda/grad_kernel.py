@@ -21,7 +21,7 @@ from involution.ops.cuda.tile import (
     pair_quad,
     quads,
 )
-from involution.ops.schema import _empty_grad_kernel
+from involution.ops.layout import empty_grad_kernel
 
 
 @triton.jit
@@ -257,7 +257,7 @@ def involution2d_grad_kernel(
     grad: Tensor, x: Tensor, groups: int, window: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂k; see `involution.ops.reference`."""
-    grad_kernel = _empty_grad_kernel(grad, x, groups, window, stride, padding, dilation)
+    grad_kernel = empty_grad_kernel(grad, x, groups, window, stride, padding, dilation)
     if grad_kernel.numel() == 0:
         return grad_kernel
     batch, channels, rows, columns = grad.shape

@@ -25,7 +25,7 @@ from involution.ops.cuda.tile import (
     quads,
     store_quads,
 )
-from involution.ops.schema import _empty_grad_x
+from involution.ops.layout import empty_grad_x
 
 
 @triton.jit
@@ -152,7 +152,7 @@ def involution2d_grad_x(
     grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂x; see `involution.ops.reference`."""
-    grad_x = _empty_grad_x(grad, kernel, size, stride, padding, dilation)
+    grad_x = empty_grad_x(grad, kernel, size, stride, padding, dilation)
     if grad_x.numel() == 0:
         return grad_x
     batch, groups, *window, out_rows, out_columns = kernel.shape

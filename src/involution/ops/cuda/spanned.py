@@ -13,7 +13,7 @@ from involution.ops.cuda.precision import product, product_mode
 from involution.ops.cuda.taps import unbind
 from involution.ops.cuda.tile import at, block, by_channel, by_group, by_quad, quads, store_quads
 from involution.ops.cuda.y import slide
-from involution.ops.schema import _empty_spanned
+from involution.ops.layout import empty_spanned
 
 
 @triton.jit
@@ -176,7 +176,7 @@ def involution2d_spanned(
     """`involution2d` with kernels that are made and used in registers; see `involution.ops.spanned`."""
     if launch.two_steps(x):
         return spanned.involution2d_spanned(x, reduced, weight, bias, groups, window, stride, padding, dilation)
-    y = _empty_spanned(x, reduced)
+    y = empty_spanned(x, reduced)
     if y.numel() == 0:
         return y
     bias = None if bias is None else bias.contiguous()

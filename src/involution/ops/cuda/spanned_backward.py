@@ -9,7 +9,7 @@ from involution.ops.cuda import launch
 from involution.ops.cuda.launch import Ints
 from involution.ops.cuda.spanned_grad_span import fill_grad_span
 from involution.ops.cuda.spanned_grad_x import fill_grad_x
-from involution.ops.schema import _empty_spanned_backward
+from involution.ops.layout import empty_spanned_backward
 
 
 def involution2d_spanned_backward(
@@ -25,7 +25,7 @@ def involution2d_spanned_backward(
     dilation: Ints,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of `x`, `reduced`, `weight` and `bias` (empty without one), kernels made anew."""
-    grads = _empty_spanned_backward(grad, x, reduced, weight, bias)
+    grads = empty_spanned_backward(grad, x, reduced, weight, bias)
     geometry = (window, stride, padding, dilation)
     if launch.two_steps(x):
         values = spanned.involution2d_spanned_backward(grad, x, reduced, weight, bias, groups, *geometry)

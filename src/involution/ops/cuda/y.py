@@ -22,7 +22,7 @@ from involution.ops.cuda.tile import (
     quads,
     store_quads,
 )
-from involution.ops.schema import _empty_y
+from involution.ops.layout import empty_y
 
 
 @triton.jit
@@ -150,7 +150,7 @@ def aggregate(
 
 def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
     """y = ∂T/∂g; see `involution.involution2d`."""
-    y = _empty_y(x, kernel, stride, padding, dilation)
+    y = empty_y(x, kernel, stride, padding, dilation)
     if y.numel() == 0:
         return y
     batch, groups, *window, rows, columns = kernel.shape

@@ -1,0 +1,56 @@
+"""Shape and memory format of what each operator returns: the format of its first feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+Ints = Sequence[int]
+
+
+def empty_like(like: Tensor, shape: Ints) -> Tensor:
+    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last if its channels lie densest.
+
+    `empty` in `cpu/binding.cpp` is the same rule for the compiled operators.
+    """
+    shape = list(shape)
+    if like.stride(1) != 1 or like.is_contiguous():
+        return like.new_empty(shape)
+    last = len(shape) - 2
+    order = [0, last, last + 1, *range(1, last)]
+    inverse = [order.index(i) for i in range(len(order))]
+    return like.new_empty([shape[i] for i in order]).permute(inverse)
+
+
+def empty_y(x: Tensor, kernel: Tensor, *_: Any) -> Tensor:
+    """Allocate what `involution2d` returns."""
+    return empty_like(x, [x.shape[0], x.shape[1], kernel.shape[4], kernel.shape[5]])
+
+
+def empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, *_: Any) -> Tensor:
+    """Allocate what `involution2d_grad_x` returns."""
+    return empty_like(grad, [grad.shape[0], grad.shape[1], *size])
+
+
+def empty_grad_kernel(grad: Tensor, x: Tensor, groups: int, window: Ints, *_: Any) -> Tensor:
+    """Allocate what `involution2d_grad_kernel` returns."""
+    return empty_like(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]])
+
+
+def empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:
+    """Allocate what `involution2d_spanned` returns."""
+    return empty_like(x, [x.shape[0], x.shape[1], reduced.shape[2], reduced.shape[3]])
+
+
+def empty_spanned_backward(
+    grad: Tensor, x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Allocate what `involution2d_spanned_backward` returns."""
+    return (
+        empty_like(x, x.shape),
+        empty_like(reduced, reduced.shape),
+        weight.new_empty(weight.shape),
+        weight.new_empty([0] if bias is None else bias.shape),
+    )
