@@ -8,11 +8,15 @@ BIN := $(VENV)/bin
 # faster on one that is shared.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test asan format clean
+.PHONY: help demo quick test asan format clean
+
+# One process a core, each with one thread; tests of threads set their own number.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 help:
-	@echo "make demo    train a small network on handwritten digits, draw its kernels, read a digit"
-	@echo "make test    formatting, types, floors, and every test"
+	@echo "make demo    train a small network on handwritten digits, draw its kernels, classify a digit"
+	@echo "make quick   formatting, lint and the fast tests: the inner loop"
+	@echo "make test    formatting, lint, types, import contracts and every test"
 	@echo "make asan    the operators under AddressSanitizer and UBSan"
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
@@ -20,12 +24,17 @@ help:
 demo: $(VENV)/demo.stamp
 	$(BIN)/python demo/digits.py
 
+quick: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(PYTEST) -m "not slow and not interpreter and not browser"
+
 test: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(PYTEST) --durations=25
 
 # The operators' tests with every access to memory checked; a copy of the package is built for it.
 asan: $(VENV)/dev.stamp

@@ -103,11 +103,11 @@ def _kernels(given: Any, images: Sequence[Any], looks: Sequence[Look]) -> Figure
 
 def _choose(names: Sequence[str] | None, look: Look) -> list[str]:
     """Return the layers that were asked for; by default a usual one."""
-    from involution.explore.views import usual_layer
+    from involution.explore.views import default_layer
 
     for name in names or ():
         if name not in look.layers:
             raise ValueError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}")
     if names:
         return list(dict.fromkeys(names))
-    return [usual_layer(look)]
+    return [default_layer(look)]

@@ -18,7 +18,7 @@ class View:
         source: of the network.
         image: that it is shown.
         size: short side of the image that the network sees, in pixels; 0 is what the network was made for.
-        layer: an involution of the network; "" is one whose maps are neither points nor the image again.
+        layer: an involution of the network; "" is `default_layer`.
         group: of its channels.
         place: of the kernel, on the image.
         own_source, own_image: what the user has brought.
@@ -58,7 +58,7 @@ def show(explorer: Explorer, view: View) -> Shown:
     view = replace(view, size=view.size or explorer.network(view.source).size)
     look = explorer.look(view.source, view.image, view.size)
     if view.layer not in look.layers:
-        view = replace(view, layer=usual_layer(look))
+        view = replace(view, layer=default_layer(look))
     generated = look.layers[view.layer]
     groups = generated.kernel.shape[1]
     view = replace(view, group=min(view.group, groups - 1))
@@ -78,7 +78,8 @@ def show(explorer: Explorer, view: View) -> Shown:
     )
 
 
-def usual_layer(look: Look) -> str:
-    """Return the last layer whose maps have an eighth of the image's height, or the last of all."""
-    fine = [name for name, g in look.layers.items() if g.kernel.shape[-2] * 8 >= look.image.shape[-2]]
-    return fine[-1] if fine else list(look.layers)[-1]
+def default_layer(look: Look) -> str:
+    """Return the last layer whose maps have at least 8 rows and an eighth of the image's; else the finest layer."""
+    rows = {name: generated.kernel.shape[-2] for name, generated in look.layers.items()}
+    fine = [name for name, height in rows.items() if height >= max(8, look.image.shape[-2] / 8)]
+    return fine[-1] if fine else max(rows, key=lambda name: rows[name])
