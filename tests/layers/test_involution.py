@@ -80,7 +80,6 @@ def test_published_values(sizes, outputs, grads):
         {"norm_layer": None, "act_layer": nn.SiLU},
         {"norm_layer": lambda c, **factory: nn.GroupNorm(2, c, **factory)},
     ],
-    ids=str,
 )
 def test_the_layer_is_its_kernel_applied(options, channels_last):
     layer = Involution2d(32, **options).double()
