@@ -54,7 +54,7 @@ def show(network: tuple[str, str, str], windows: bool) -> None:
         segmentor,
         backbone,
         data.classes,
-        vars(data.preprocessing),
+        vars(data.eval_transform),
         auxiliary_weight=0.0,
         optimizer=torch.optim.SGD,
         schedule=None,

@@ -99,7 +99,7 @@ def weights(tmp_path_factory):
         "network": "rednet26",
         "options": {"stem_stride": 1},
         "classes": ["n02123394", "n02085620"],
-        "preprocessing": {"resize": 32, "crop": 32, "channels": 3},
+        "eval_transform": {"resize": 32, "crop": 32, "channels": 3},
         "_class_path": "involution.tasks.Classification",
     }
     import timm

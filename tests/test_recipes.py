@@ -25,8 +25,8 @@ DATA = {
     "camvid": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]", "--data.batch_size=2"],
     "cityscapes_fpn": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
     "cityscapes_upernet": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
-    "pennfudan": lambda images: [f"--data.root={images}", "--data.held_out=2", "--data.workers=0"],
-    **dict.fromkeys(DETECTORS, lambda images: [f"--data.root={images}", "--data.workers=0"]),
+    "pennfudan": lambda images: [f"--data.root={images}", "--data.num_val_images=2", "--data.num_workers=0"],
+    **dict.fromkeys(DETECTORS, lambda images: [f"--data.root={images}", "--data.num_workers=0"]),
 }
 
 # What draws those images, if it is not `draw_images`.

@@ -45,7 +45,7 @@ def settings(images: Path, **changes: object) -> Sequence[str]:
         "config": CONFIGS / "cifar10.yaml",
         "data.root": images,
         "data.batch_size": 4,
-        "data.workers": 0,
+        "data.num_workers": 0,
         "model.network": "test_resnet",
         "model.options": "{drop_rate: 0.2}",
         "trainer.max_epochs": 1,

@@ -83,13 +83,13 @@ def test_an_empty_class_folder(run, recipe, image_folder):
     assert complains(run("fit", *recipe()), "root: expected an image in every class folder, got none in .*cow")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_cannot_be_decoded(run, recipe, image_folder, truncated, workers):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_image_that_cannot_be_decoded(run, recipe, image_folder, truncated, num_workers):
     truncated.rename(image_folder / "train/cat/0.png")
     for image in (image_folder / "train/cat").glob("[1-4].png"):
         image.unlink()
     message = "image: expected a file that can be decoded, got .*train/cat/0.png .*truncated"
-    assert complains(run("fit", *recipe(data__workers=workers, data__val_fraction=0.2)), message)
+    assert complains(run("fit", *recipe(data__num_workers=num_workers, data__val_fraction=0.2)), message)
 
 
 def test_predict(run, checkpoint, truncated, tmp_path):

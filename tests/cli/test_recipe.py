@@ -35,11 +35,11 @@ def test_the_next_run_has_its_own_folder(run, recipe, tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs/cifar10").iterdir()) == ["version_0", "version_1"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_equals_an_unbroken_one(run, recipe, workers, tmp_path):
-    assert run("fit", *recipe(data__workers=workers, trainer__max_epochs=2)).status == 0
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path):
+    assert run("fit", *recipe(data__num_workers=num_workers, trainer__max_epochs=2)).status == 0
     unbroken = read_checkpoint(tmp_path / RUN / "checkpoints/last.ckpt")
-    settings = {"data__workers": workers, "trainer__max_epochs": 2, "trainer__default_root_dir": "broken"}
+    settings = {"data__num_workers": num_workers, "trainer__max_epochs": 2, "trainer__default_root_dir": "broken"}
     assert run("fit", *recipe(**settings, trainer__max_steps=5)).status == 0  # one epoch
     last = tmp_path / "broken/version_0/checkpoints/last.ckpt"
     assert read_checkpoint(last)["epoch"] == 0

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from involution.data import ImageFiles, Preprocessing
+from involution.data import ClassificationEvalTransform, ImageFiles
 from involution.data.files import find_images, read_image
 
 
@@ -36,7 +36,7 @@ def test_folders_are_searched_and_sorted(image_folder):
 
 
 def test_files_become_queries(image_folder):
-    files = ImageFiles([image_folder / "test"], Preprocessing(16, 8, channels=1))
+    files = ImageFiles([image_folder / "test"], ClassificationEvalTransform(16, 8, channels=1))
     assert len(files) == 4
     assert files[3].images.shape == (1, 8, 8)
     assert files[3].names == str(image_folder / "test/dog/1.png")

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from involution.data import Preprocessing
+from involution.data import ClassificationEvalTransform
 from involution.data.transforms import padded_crop, resized_crop
 
 
@@ -16,7 +16,7 @@ def test_preprocessing_is_the_bilinear_formula_without_antialiasing():
     image = photograph(500, 375)
     expected = F.interpolate(image[None].double(), (341, 256), mode="bilinear")[0]  # 341 = int(256 · 500 / 375)
     expected = expected[:, 58:282, 16:240] / 255  # round((341 − 224) / 2) = 58, half to even
-    got = Preprocessing(resize=256, crop=224, channels=3)(image)
+    got = ClassificationEvalTransform(resize=256, crop=224, channels=3)(image)
     assert got.dtype == torch.float32
     assert got.shape == (3, 224, 224)
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=1 / 255)  # whole shades, in fixed-point arithmetic
@@ -25,7 +25,7 @@ def test_preprocessing_is_the_bilinear_formula_without_antialiasing():
 
 def test_preprocessing_differs_from_an_antialiased_resize():
     image = photograph(512, 512)
-    ours = Preprocessing(resize=64, crop=64, channels=3)(image)
+    ours = ClassificationEvalTransform(resize=64, crop=64, channels=3)(image)
     smooth = Image.fromarray(image.movedim(0, 2).numpy()).resize((64, 64), Image.Resampling.BILINEAR)
     assert np.abs(np.asarray(smooth) / 255 - ours.movedim(0, 2).numpy()).mean() > 0.1
 
@@ -41,7 +41,7 @@ def test_training_crops_have_one_size_and_range(size):
 
 def test_padded_crops_are_shifted_and_mirrored_copies():
     image = photograph(4, 4)
-    plain = Preprocessing(4, 4, 3)
+    plain = ClassificationEvalTransform(4, 4, 3)
     padded = F.pad(plain(image), (1, 1, 1, 1))
     shifts = [padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
     copies = [view for shift in shifts for view in (shift, shift.flip(2))]
@@ -63,4 +63,4 @@ def test_padded_crops_are_shifted_and_mirrored_copies():
 )
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Preprocessing(*arguments)
+        ClassificationEvalTransform(*arguments)

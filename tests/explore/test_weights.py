@@ -77,9 +77,9 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
             {"classes": ["one"]},
             r"checkpoint: expected the weights .* fc.bias is \(2,\), not \(1,\)",
         ),
-        ({"classes": 5}, "checkpoint: expected the classes and preprocessing of `involution fit`, got .*"),
-        ({"preprocessing": {"resize": 10**9, "channels": 3}}, "checkpoint: expected the classes and preprocessing"),
-        ({"preprocessing": {"resize": 32, "channels": 4}}, "checkpoint: expected the classes and preprocessing"),
+        ({"classes": 5}, "checkpoint: expected the classes and eval_transform of `involution fit`, got .*"),
+        ({"eval_transform": {"resize": 10**9, "channels": 3}}, "checkpoint: expected the classes and eval_transform"),
+        ({"eval_transform": {"resize": 32, "channels": 4}}, "checkpoint: expected the classes and eval_transform"),
     ],
     ids=str,
 )
@@ -130,7 +130,7 @@ def test_detectors_and_segmentors(tmp_path, kind):
     classes = ["cat", "dog"]
     model = BUILDERS[kind]("rednet26", num_classes=2 + (kind == "faster_rcnn"), **facts["options"])
     state = {f"net.{name}": value for name, value in model.state_dict().items()}
-    facts = {"network": "rednet26", "classes": classes, "preprocessing": {"channels": 3}, **facts}
+    facts = {"network": "rednet26", "classes": classes, "eval_transform": {"channels": 3}, **facts}
     torch.save({"state_dict": state, "hyper_parameters": facts}, tmp_path / "dense.ckpt")
     network = load_network(None, tmp_path / "dense.ckpt")
     look = network.look(torch.randint(0, 256, (3, 40, 70), dtype=torch.uint8), size=64)

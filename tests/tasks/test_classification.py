@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from involution.data import Batch, Query, Split, Splits, Synthetic
+from involution.data import ClassificationBatch, PredictionBatch, Split, Splits, Synthetic
 from involution.tasks import Classification, CosinePerEpoch
 
 CLASSES = ["ant", "bee", "cow", "dog", "elk", "fox"]
@@ -14,7 +14,7 @@ TINY = "test_resnet"  # of timm, a few thousand parameters
 def classification(network=TINY, **kwargs):
     arguments = {
         "classes": CLASSES,
-        "preprocessing": {"resize": 8, "crop": 8, "channels": 3},
+        "eval_transform": {"resize": 8, "crop": 8, "channels": 3},
         "label_smoothing": 0.1,
         "optimizer": partial(torch.optim.SGD, lr=0.4),
         "schedule": CosinePerEpoch(warmup_epochs=2, warmup_factor=0.25),
@@ -47,8 +47,8 @@ def lightning_remarks(recwarn):
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_images_are_normalized_once_as_the_network_says(channels, channels_last):
-    preprocessing = {"resize": 8, "crop": 8, "channels": channels}
-    task = classification(preprocessing=preprocessing, channels_last=channels_last)
+    eval_transform = {"resize": 8, "crop": 8, "channels": channels}
+    task = classification(eval_transform=eval_transform, channels_last=channels_last)
     mean, std = torch.tensor(task.net.pretrained_cfg["mean"]), torch.tensor(task.net.pretrained_cfg["std"])
     if channels == 1:
         mean, std = mean.mean(), std.mean()
@@ -63,7 +63,7 @@ def test_images_are_normalized_once_as_the_network_says(channels, channels_last)
 
 def test_loss_is_smoothed_cross_entropy(trainer):
     task = classification().eval()
-    batch = Batch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 5, 5]))
+    batch = ClassificationBatch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 5, 5]))
     task.log = lambda *args, **kwargs: None
     probabilities = task(batch.images).double().softmax(1)
     target = torch.full((4, 6), 0.1 / 6, dtype=torch.float64)
@@ -110,7 +110,7 @@ def test_predictions_are_named_and_sorted():
     task = classification().eval()
     images = torch.rand(2, 3, 8, 8)
     probabilities = task(images).softmax(1)
-    for i, prediction in enumerate(task.predict_step(Query(images, ["a.png", "b.png"]), 0)):
+    for i, prediction in enumerate(task.predict_step(PredictionBatch(images, ["a.png", "b.png"]), 0)):
         assert prediction["image"] == ["a.png", "b.png"][i]
         assert len(prediction["classes"]) == 5
         order = probabilities[i].argsort(descending=True)[:5]

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.ops import box_convert
 
 from involution.cli import main
-from involution.data import COCO, MaskFolder, Query
+from involution.data import COCO, InstanceMaskFolder, PredictionBatch
 from involution.tasks import CosinePerEpoch, Detection
 from involution.tasks.pictures import draw_objects
 
@@ -31,7 +31,7 @@ SETTINGS = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.0, "box_detect
 def task(detector="mask_rcnn", classes=("bar",), **kwargs):
     given = {
         "network": "test_resnet",
-        "preprocessing": {"channels": 3},
+        "eval_transform": {"channels": 3},
         "optimizer": partial(torch.optim.AdamW, lr=1e-3),
         "schedule": CosinePerEpoch(warmup_epochs=0, warmup_factor=1),
         "options": {**OPTIONS, "settings": SETTINGS},
@@ -47,7 +47,9 @@ def trainer(root, logger=False, **kwargs):
 
 @pytest.fixture
 def folder(draw_masks, tmp_path):
-    return MaskFolder(str(draw_masks(tmp_path / "bars")), held_out=2, batch_size=2, workers=0, zoom=False)
+    return InstanceMaskFolder(
+        str(draw_masks(tmp_path / "bars")), num_val_images=2, batch_size=2, num_workers=0, zoom=False
+    )
 
 
 def test_losses_fall_and_pictures_are_logged(folder, tmp_path, one_thread):
@@ -70,7 +72,7 @@ def test_losses_fall_and_pictures_are_logged(folder, tmp_path, one_thread):
 
 def test_a_summary_says_in_json_what_was_found(one_thread):
     learner = task(classes=("bar", "disc")).eval()
-    [prediction] = learner.predict_step(Query([torch.rand(3, 48, 64)], ["x/a.png"]), 0)
+    [prediction] = learner.predict_step(PredictionBatch([torch.rand(3, 48, 64)], ["x/a.png"]), 0)
     assert len(prediction["boxes"]) == 5
     summary = json.loads(json.dumps(learner.summary(prediction)))
     assert summary["image"] == "x/a.png"
@@ -112,10 +114,10 @@ def test_pictures_show_boxes_and_masks():
 def test_predictions_have_cocos_format(draw_coco, tmp_path, monkeypatch, capsys, one_thread):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    data = COCO(str(draw_coco(tmp_path / "coco")), batch_size=2, masks=True, workers=0)
+    data = COCO(str(draw_coco(tmp_path / "coco")), batch_size=2, masks=True, num_workers=0)
     options = json.dumps({**OPTIONS, "settings": SETTINGS})
     recipe = [f"--config={RECIPE}", "--model.network=test_resnet", f"--model.options={options}"]
-    place = [f"--data.root={data.root}", "--data.workers=0"]
+    place = [f"--data.root={data.root}", "--data.num_workers=0"]
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.enable_progress_bar=false"]
     assert main(["fit", *recipe, *place, *short]) == 0
     checkpoint = "--ckpt_path=runs/coco_mask_rcnn/version_0/checkpoints/last.ckpt"

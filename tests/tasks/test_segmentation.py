@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from involution.data import IGNORED, Query, SceneFolder, Scenes
+from involution.data import IGNORE_INDEX, PredictionBatch, SegmentationBatch, SemanticMaskFolder
 from involution.tasks import PolynomialPerIteration, Segmentation
 from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.segmentation import pixel_loss
@@ -30,7 +30,7 @@ SMALL = {"semantic_fpn": {"channels": 32, "head_channels": 16}, "upernet": {"cha
 def task(segmentor="semantic_fpn", network="test_resnet", **kwargs):
     given = {
         "classes": list(COLORS),
-        "preprocessing": {"values": [0, 1, 2], "ignored": [9], "colors": list(COLORS.values()), "scale": 0.5},
+        "eval_transform": {"values": [0, 1, 2], "ignored": [9], "colors": list(COLORS.values()), "scale": 0.5},
         "auxiliary_weight": 0.4,
         "optimizer": partial(torch.optim.SGD, lr=0.1),
         "schedule": PolynomialPerIteration(0.9, 0.01, 0, 1.0),
@@ -44,7 +44,7 @@ def by_hand(predicted, true, classes):
     """Mean IoU, accuracy and IoU of every class, counted pixel by pixel in plain Python."""
     confusion = [[0.0] * classes for _ in range(classes)]
     for p, t in zip(predicted.flatten().tolist(), true.flatten().tolist(), strict=True):
-        if t != IGNORED:
+        if t != IGNORE_INDEX:
             confusion[t][p] += 1
     iou = {}
     for c in range(classes):
@@ -64,7 +64,7 @@ def test_metric_equals_plain_counting():
     for _ in range(3):
         true = torch.randint(0, 3, (2, 17, 23), generator=generator)
         predicted = torch.tensor([0, 1, 3])[torch.randint(0, 3, true.shape, generator=generator)]
-        true[torch.rand(true.shape, generator=generator) < 0.2] = IGNORED
+        true[torch.rand(true.shape, generator=generator) < 0.2] = IGNORE_INDEX
         metric.update(predicted, true)
         batches.append((predicted, true))
     figures = {name: value.item() for name, value in metric.compute().items()}
@@ -78,27 +78,27 @@ def test_metric_equals_plain_counting():
 
 def test_metric_of_ignored_pixels_alone_is_empty():
     metric = MeanIoU(["a", "b"])
-    metric.update(torch.zeros(1, 4, 4, dtype=torch.int64), torch.full((1, 4, 4), IGNORED))
+    metric.update(torch.zeros(1, 4, 4, dtype=torch.int64), torch.full((1, 4, 4), IGNORE_INDEX))
     assert metric.compute() == {}
 
 
 def test_loss_is_the_mean_over_labelled_pixels():
     scores = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     masks = torch.randint(0, 3, (2, 5, 7))
-    masks[0, :2] = IGNORED
+    masks[0, :2] = IGNORE_INDEX
     terms = [
         math.log(sum(math.exp(s) for s in scores[b, :, i, j].tolist())) - scores[b, masks[b, i, j], i, j].item()
         for b in range(2)
         for i in range(5)
         for j in range(7)
-        if masks[b, i, j] != IGNORED
+        if masks[b, i, j] != IGNORE_INDEX
     ]
     assert pixel_loss(scores, masks).item() == pytest.approx(sum(terms) / len(terms), rel=1e-6)
 
 
 def test_loss_without_a_labelled_pixel_is_zero_and_so_is_its_gradient():
     scores = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = pixel_loss(scores, torch.full((1, 4, 4), IGNORED))
+    loss = pixel_loss(scores, torch.full((1, 4, 4), IGNORE_INDEX))
     loss.backward()
     assert loss.item() == 0
     assert (scores.grad == 0).all()
@@ -157,7 +157,7 @@ def trainer(folder, **kwargs):
 @pytest.mark.parametrize("segmentor", SMALL)
 @pytest.mark.parametrize("neck", ["convolution", "involution"])
 def test_every_variant_trains_a_step_and_is_judged(segmentor, network, neck, tmp_path, draw_scenes, one_thread):
-    data = SceneFolder(str(draw_scenes(tmp_path)), COLORS, 9, [32, 32], 4, scale=1.0, workers=0)
+    data = SemanticMaskFolder(str(draw_scenes(tmp_path)), COLORS, 9, [32, 32], 4, scale=1.0, num_workers=0)
     model = task(segmentor, network, options={**SMALL[segmentor], "neck": neck})
     before = model.net.decode_head.conv_seg.weight.clone()
     run = trainer(tmp_path, limit_train_batches=1, logger=False, enable_checkpointing=False)
@@ -174,19 +174,23 @@ def test_empty_crops_are_counted_and_do_no_harm(one_thread, monkeypatch):
     model = task("upernet")
     logged = {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.__setitem__(name, value))
-    masks = [torch.full((32, 32), IGNORED), torch.zeros(32, 32, dtype=torch.int64), torch.full((32, 32), IGNORED)]
-    loss = model.training_step(Scenes([torch.rand(3, 32, 32) for _ in masks], masks), 0)
+    masks = [
+        torch.full((32, 32), IGNORE_INDEX),
+        torch.zeros(32, 32, dtype=torch.int64),
+        torch.full((32, 32), IGNORE_INDEX),
+    ]
+    loss = model.training_step(SegmentationBatch([torch.rand(3, 32, 32) for _ in masks], masks), 0)
     assert loss.isfinite()
     assert logged["train/empty_crops"] == 2
     loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    nothing = Scenes([torch.rand(3, 32, 32)] * 2, [torch.full((32, 32), IGNORED)] * 2)
+    nothing = SegmentationBatch([torch.rand(3, 32, 32)] * 2, [torch.full((32, 32), IGNORE_INDEX)] * 2)
     assert model.training_step(nothing, 0) == 0
 
 
 def test_the_auxiliary_loss_has_its_weight(one_thread):
     masks = torch.randint(0, 3, (2, 32, 32))
-    batch = Scenes(list(torch.rand(2, 3, 32, 32)), list(masks))
+    batch = SegmentationBatch(list(torch.rand(2, 3, 32, 32)), list(masks))
     losses = []
     for weight in (0.0, 0.4, 1.0):
         torch.manual_seed(0)
@@ -199,11 +203,11 @@ def test_the_auxiliary_loss_has_its_weight(one_thread):
 
 
 def test_predictions_are_written_in_the_values_of_the_data_and_in_colour(tmp_path, one_thread):
-    model = task(preprocessing={"values": [7, 8, 11], "ignored": [], "colors": list(COLORS.values())}).eval()
+    model = task(eval_transform={"values": [7, 8, 11], "ignored": [], "colors": list(COLORS.values())}).eval()
     with torch.no_grad():
         model.net.decode_head.conv_seg.bias.copy_(torch.tensor([0.0, 0.0, 1e4]))
     image = torch.zeros(3, 21, 34)
-    [found] = model.predict_step(Query([image], ["folder/street.jpg"]), 0)
+    [found] = model.predict_step(PredictionBatch([image], ["folder/street.jpg"]), 0)
     assert model.summary(found) == {"image": "folder/street.jpg", "classes": [{"name": "car", "share": 1.0}]}
     assert json.dumps(model.summary(found))
     assert model.line(model.summary(found)) == "car 100.0%"

@@ -35,7 +35,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     data: DataModule | None = None
     if given.images:
         images = DataLoader(
-            ImageFiles(given.images, task.preprocessing), batch_size=given.batch_size, collate_fn=task.collate
+            ImageFiles(given.images, task.eval_transform), batch_size=given.batch_size, collate_fn=task.collate
         )
     elif given.data is not None:
         data = parser.instantiate_classes(given).data

@@ -67,7 +67,7 @@ class Recipe(LightningCLI):
         parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments(
-            "data.preprocessing", "model.init_args.preprocessing", lambda p: dict(vars(p)), apply_on="instantiate"
+            "data.eval_transform", "model.init_args.eval_transform", lambda p: dict(vars(p)), apply_on="instantiate"
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from involution.data.batch import Query
-from involution.data.transforms import Preprocessing
+from involution.data.batch import PredictionBatch
+from involution.data.transforms import ClassificationEvalTransform
 
 MAX_PIXELS = 2**26
 """Of an image, 67 million: a file of a few kilobytes can claim billions."""
@@ -71,16 +71,16 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-class ImageFiles(Dataset[Query]):
+class ImageFiles(Dataset[PredictionBatch]):
     """Files and the images in folders, preprocessed, under their paths."""
 
-    def __init__(self, paths: Sequence[str | Path], preprocessing: Preprocessing) -> None:
+    def __init__(self, paths: Sequence[str | Path], eval_transform: ClassificationEvalTransform) -> None:
         self.paths = find_images(paths)
-        self.preprocessing = preprocessing
+        self.eval_transform = eval_transform
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Query:
+    def __getitem__(self, index: int) -> PredictionBatch:
         path = self.paths[index]
-        return Query(self.preprocessing(read_image(path, self.preprocessing.channels)), str(path))
+        return PredictionBatch(self.eval_transform(read_image(path, self.eval_transform.channels)), str(path))

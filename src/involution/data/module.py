@@ -16,74 +16,74 @@ class DataModule(LightningDataModule):
 
     Args:
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
     """
 
     classes: list[str]
     """Names of the classes, in the order of their indices."""
 
-    preprocessing: Any
+    eval_transform: Any
     """What an image goes through before it is judged; a dataclass, whose fields a checkpoint remembers."""
 
     collate: Callable[[list[Any]], Any] | None = None
     """Makes a batch of examples; None stacks them."""
 
-    def __init__(self, batch_size: int, workers: int | None) -> None:
+    def __init__(self, batch_size: int, num_workers: int | None) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a positive number, got {batch_size}")
-        if workers is not None and workers < 0:
-            raise ValueError(f"workers: expected a number of processes or null, got {workers}")
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"num_workers: expected a number of processes or null, got {num_workers}")
         self.batch_size = batch_size
-        self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
+        self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
 
-    def train_set(self) -> Dataset[Any]:
+    def train_dataset(self) -> Dataset[Any]:
         """Examples to learn from, augmented; what is drawn comes from torch's global generator."""
         raise NotImplementedError
 
-    def val_set(self) -> Dataset[Any]:
+    def val_dataset(self) -> Dataset[Any]:
         """Examples that choose the checkpoint."""
         raise NotImplementedError
 
-    def test_set(self) -> Dataset[Any]:
+    def test_dataset(self) -> Dataset[Any]:
         """Examples to be judged by."""
         raise NotImplementedError
 
-    def predict_set(self) -> Dataset[Any]:
+    def predict_dataset(self) -> Dataset[Any]:
         """Those of the test, without what is to be predicted."""
         raise NotImplementedError
 
     def results(self, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what was predicted of `predict_set` in the form that the judges of the data set expect."""
+        """Return what was predicted of `predict_dataset` in the form that the judges of the data set expect."""
         return summaries
 
     def train_dataloader(self) -> DataLoader[Any]:
-        examples, trainer = self.train_set(), self.trainer
+        examples, trainer = self.train_dataset(), self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        order = EpochOrder(examples, replicas, rank)
+        order = EpochSampler(examples, replicas, rank)
         if trainer:
             # The epochs that are behind a resumed run. Lightning sets this too, but only when batches are on their way.
             progress: Any = trainer.fit_loop.epoch_progress.current
             order.set_epoch(progress.processed)
-        # Batch norm cannot learn from a single image.
+        # ClassificationBatch norm cannot learn from a single image.
         drop_last = len(order) % self.batch_size == 1 and len(order) > 1
-        return self._loader(Drawn(examples), sampler=order, drop_last=drop_last)
+        return self._loader(SeededDataset(examples), sampler=order, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.val_set())
+        return self._loader(self.val_dataset())
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.test_set())
+        return self._loader(self.test_dataset())
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.predict_set())
+        return self._loader(self.predict_dataset())
 
     def _loader(self, examples: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
         return DataLoader(
             examples,
             batch_size=self.batch_size,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # of its own: loading draws nothing from the numbers that dropout sees
             collate_fn=self.collate,
@@ -91,7 +91,7 @@ class DataModule(LightningDataModule):
         )
 
 
-class Drawn(Dataset[Any]):
+class SeededDataset(Dataset[Any]):
     """Augmented examples. What chance does to one depends on seed, epoch and index alone.
 
     So a run does not depend on the number of workers, and a resumed run continues as if it had not stopped.
@@ -107,7 +107,7 @@ class Drawn(Dataset[Any]):
             return self.examples[index]
 
 
-class EpochOrder(DistributedSampler[int]):
+class EpochSampler(DistributedSampler[int]):
     """Yield (epoch, index) in an order drawn from seed and epoch, each process its share."""
 
     def __init__(self, examples: Dataset[Any], replicas: int, rank: int) -> None:

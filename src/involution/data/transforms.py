@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class ClassificationEvalTransform:
     """Resize the short side, crop the centre: what an image goes through before it is judged.
 
     Args:
@@ -21,7 +21,7 @@ class Preprocessing:
         crop: side of the central square that is kept.
         channels: 3 for RGB, 1 for grey.
 
-    >>> Preprocessing(resize=256, crop=224, channels=3)(torch.zeros(3, 500, 375, dtype=torch.uint8)).shape
+    >>> ClassificationEvalTransform(resize=256, crop=224, channels=3)(torch.zeros(3, 500, 375, dtype=torch.uint8)).shape
     torch.Size([3, 224, 224])
     """
 
@@ -56,10 +56,10 @@ def resized_crop(size: int) -> v2.Transform:
     )
 
 
-def padded_crop(preprocessing: Preprocessing, padding: int, mirror: bool = True) -> v2.Transform:
+def padded_crop(eval_transform: ClassificationEvalTransform, padding: int, mirror: bool = True) -> v2.Transform:
     """Shift the image by up to `padding` pixels, filling with black, and mirror half of the images.
 
     He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2, with 4 pixels at 32 x 32.
     """
-    steps = [v2.Lambda(preprocessing), v2.RandomCrop(preprocessing.crop, padding=padding)]
+    steps = [v2.Lambda(eval_transform), v2.RandomCrop(eval_transform.crop, padding=padding)]
     return v2.Compose([*steps, v2.RandomHorizontalFlip()] if mirror else steps)

@@ -66,5 +66,5 @@ def describe(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     options = {**(facts.get("options") or {}), "num_classes": classes}
     options.pop("settings", None)  # of proposals and sizes; no weight depends on them
     if kind is None:
-        options["in_chans"] = facts["preprocessing"]["channels"]
+        options["in_chans"] = facts["eval_transform"]["channels"]
     return "/".join(str(part) for part in (kind, facts["network"]) if part), options

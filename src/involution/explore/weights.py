@@ -92,11 +92,11 @@ def _facts(saved: Mapping[str, Any], source: Path | str) -> Mapping[str, Any]:
     match saved.get("hyper_parameters"):
         case None:
             return {}
-        case {"network": str(), "classes": list(), "preprocessing": dict(preprocessing)} as facts:
-            resize, channels = preprocessing.get("resize", DENSE), preprocessing.get("channels", 3)
+        case {"network": str(), "classes": list(), "eval_transform": dict(eval_transform)} as facts:
+            resize, channels = eval_transform.get("resize", DENSE), eval_transform.get("channels", 3)
             if isinstance(resize, int) and 1 <= resize <= LARGEST and channels in (1, 3):
-                return {**facts, "preprocessing": {"resize": resize, "channels": channels}}
-    raise ValueError(f"checkpoint: expected the classes and preprocessing of `involution fit`, got {source} without")
+                return {**facts, "eval_transform": {"resize": resize, "channels": channels}}
+    raise ValueError(f"checkpoint: expected the classes and eval_transform of `involution fit`, got {source} without")
 
 
 def _recognize(weights: Mapping[str, Tensor]) -> str:
@@ -119,14 +119,14 @@ def _fit(model: nn.Module, weights: Mapping[str, Tensor], source: Path | str) ->
 
 def _network(model: nn.Module, name: str, facts: Mapping[str, Any]) -> Network:
     kind = name.split("/")[0]
-    preprocessing = facts.get("preprocessing") or {"resize": DENSE if kind in BUILDERS else 224, "channels": 3}
+    eval_transform = facts.get("eval_transform") or {"resize": DENSE if kind in BUILDERS else 224, "channels": 3}
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN
     std: Sequence[float] = IMAGENET_DEFAULT_STD
     if kind in DETECTORS:
         mean, std = (0.0,) * 3, (1.0,) * 3  # they normalize themselves
-    elif preprocessing["channels"] == 1:
+    elif eval_transform["channels"] == 1:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-    return Network(model, preprocessing["resize"], mean, std, _in_words(facts.get("classes") or ()))
+    return Network(model, eval_transform["resize"], mean, std, _in_words(facts.get("classes") or ()))
 
 
 def _in_words(classes: Any) -> list[str]:

@@ -13,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 import involution.models  # noqa: F401  (registers the networks in timm)
-from involution.data import Batch, Preprocessing, Query
+from involution.data import ClassificationBatch, ClassificationEvalTransform, PredictionBatch
 from involution.tasks.schedule import Schedule
 from involution.tasks.task import Task
 
@@ -24,7 +24,8 @@ class Classification(Task):
     Args:
         network: a name of timm's registry.
         classes: names of the classes; their number is that of the outputs.
-        preprocessing: what images go through before they are judged; arguments of `involution.data.Preprocessing`.
+        eval_transform: of images to validate, test and predict; arguments of
+            `involution.data.ClassificationEvalTransform`.
         label_smoothing: share of the target that is spread over all classes; Szegedy et al., "Rethinking the Inception
             architecture", CVPR 2016, section 7.
         optimizer: called with all parameters.
@@ -44,7 +45,7 @@ class Classification(Task):
         self,
         network: str,
         classes: list[str],
-        preprocessing: dict[str, int],
+        eval_transform: dict[str, int],
         label_smoothing: float,
         optimizer: OptimizerCallable,
         schedule: Schedule,
@@ -52,12 +53,12 @@ class Classification(Task):
         channels_last: bool = True,
         compile: bool = False,
     ) -> None:
-        channels = preprocessing["channels"]
+        channels = eval_transform["channels"]
         model = create_network(network, len(classes), channels, options or {})
         super().__init__(model, channels, optimizer, schedule, channels_last, compile)
         self.save_hyperparameters()
         self.classes = classes
-        self.preprocessing = Preprocessing(**preprocessing)
+        self.eval_transform = ClassificationEvalTransform(**eval_transform)
         self.label_smoothing = label_smoothing
         accuracy: dict[str, Metric | MetricCollection] = {
             f"top{k}": _accuracy(k, len(classes)) for k in (1, 5) if k < len(classes)
@@ -65,19 +66,19 @@ class Classification(Task):
         self.val_accuracy = MetricCollection(accuracy, prefix="val/")
         self.test_accuracy = self.val_accuracy.clone(prefix="test/")
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: ClassificationBatch, index: int) -> Tensor:
         loss = F.cross_entropy(self(batch.images), batch.labels, label_smoothing=self.label_smoothing)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: ClassificationBatch, index: int) -> None:
         self._judge(batch, "val", self.val_accuracy)
 
-    def test_step(self, batch: Batch, index: int) -> None:
+    def test_step(self, batch: ClassificationBatch, index: int) -> None:
         self._judge(batch, "test", self.test_accuracy)
 
-    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+    def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return for each image its name and the most probable classes, best first."""
         top = self(batch.images).softmax(1).topk(min(5, len(self.classes)))
         return [
@@ -93,7 +94,7 @@ class Classification(Task):
     def line(self, summary: dict[str, Any]) -> str:
         return "  ".join(f"{c['name']} {c['probability']:.1%}" for c in summary["classes"][:3])
 
-    def _judge(self, batch: Batch, stage: str, accuracy: MetricCollection) -> None:
+    def _judge(self, batch: ClassificationBatch, stage: str, accuracy: MetricCollection) -> None:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
         accuracy.update(logits, batch.labels)

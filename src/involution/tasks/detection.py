@@ -13,9 +13,9 @@ from torch import Tensor
 from torchvision.ops import box_convert
 from torchvision.transforms.v2.functional import to_pil_image
 
-from involution.data import Objects, Query
-from involution.data.batch import ragged
-from involution.data.detection.objects import Unchanged
+from involution.data import DetectionBatch, PredictionBatch
+from involution.data.batch import collate_lists
+from involution.data.detection.data_module import DetectionEvalTransform
 from involution.data.detection.run_lengths import run_lengths
 from involution.models.detection import DETECTORS
 from involution.tasks.metrics.average_precision import THRESHOLD, AveragePrecision
@@ -33,7 +33,7 @@ class Detection(Task):
         detector: "faster_rcnn", "mask_rcnn" or "retinanet".
         network: the backbone, a name of timm's registry.
         classes: names of the classes, without the background.
-        preprocessing: arguments of `involution.data.detection.objects.Unchanged`.
+        eval_transform: arguments of `involution.data.detection.data_module.DetectionEvalTransform`.
         optimizer: called with all parameters that learn.
         schedule: of the learning rate.
         options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.
@@ -45,14 +45,14 @@ class Detection(Task):
     """
 
     identity = ("detector", "network", "options", "classes")
-    collate = staticmethod(ragged)
+    collate = staticmethod(collate_lists)
 
     def __init__(
         self,
         detector: str,
         network: str,
         classes: list[str],
-        preprocessing: dict[str, int],
+        eval_transform: dict[str, int],
         optimizer: OptimizerCallable,
         schedule: Schedule,
         options: dict[str, Any] | None = None,
@@ -65,12 +65,12 @@ class Detection(Task):
             net: Any = DETECTORS[detector](network, num_classes=len(classes) + 1, **options or {})
         except TypeError as error:
             raise ValueError(f"options: expected arguments of {detector}, got {options} ({error})") from None
-        super().__init__(net, preprocessing["channels"], optimizer, schedule, channels_last, compile=False)
+        super().__init__(net, eval_transform["channels"], optimizer, schedule, channels_last, compile=False)
         if compile:
             net.backbone.compile()
         self.save_hyperparameters()
         self.classes = classes
-        self.preprocessing = Unchanged(**preprocessing)
+        self.eval_transform = DetectionEvalTransform(**eval_transform)
         self.masks = detector == "mask_rcnn"
         self.val_precision = AveragePrecision(self.masks)
         self.test_precision = AveragePrecision(self.masks)
@@ -79,7 +79,7 @@ class Detection(Task):
         """Return what the detector says of images in [0, 1], which it normalizes and resizes itself."""
         return self.net(images, targets)
 
-    def training_step(self, batch: Objects, index: int) -> Tensor:
+    def training_step(self, batch: DetectionBatch, index: int) -> Tensor:
         losses: dict[str, Tensor] = self(batch.images, batch.targets)
         loss = torch.stack(list(losses.values())).sum()
         self.log("loss", loss, prog_bar=True, logger=False)
@@ -89,7 +89,7 @@ class Detection(Task):
         )
         return loss
 
-    def validation_step(self, batch: Objects, index: int) -> None:
+    def validation_step(self, batch: DetectionBatch, index: int) -> None:
         found = self(batch.images)
         self.val_precision.update(found, batch.targets)
         if index == 0 and not self.trainer.sanity_checking:
@@ -98,13 +98,13 @@ class Detection(Task):
     def on_validation_epoch_end(self) -> None:
         self._judge("val", self.val_precision)
 
-    def test_step(self, batch: Objects, index: int) -> None:
+    def test_step(self, batch: DetectionBatch, index: int) -> None:
         self.test_precision.update(self(batch.images), batch.targets)
 
     def on_test_epoch_end(self) -> None:
         self._judge("test", self.test_precision)
 
-    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+    def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return for each image its name and what was found in it, best first."""
         return [{"image": name, **found} for name, found in zip(batch.names, self(batch.images), strict=True)]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
 
-from involution.data import IGNORED, Query, SceneFormat, Scenes
-from involution.data.batch import ragged
+from involution.data import IGNORE_INDEX, PredictionBatch, SegmentationBatch, SegmentationEvalTransform
+from involution.data.batch import collate_lists
 from involution.models.segmentation import SEGMENTORS
 from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.pictures import draw_classes
@@ -32,7 +32,7 @@ class Segmentation(Task):
         segmentor: "semantic_fpn" or "upernet".
         network: the backbone, a name of timm's registry.
         classes: their names.
-        preprocessing: how the data set codes them; arguments of `involution.data.SceneFormat`.
+        eval_transform: how the data set codes them; arguments of `involution.data.SegmentationEvalTransform`.
         auxiliary_weight: of the loss of the auxiliary head, where there is one.
         optimizer: called with all parameters that learn.
         schedule: of the learning rate.
@@ -48,14 +48,14 @@ class Segmentation(Task):
     """
 
     identity = ("segmentor", "network", "options", "classes")
-    collate = staticmethod(ragged)
+    collate = staticmethod(collate_lists)
 
     def __init__(
         self,
         segmentor: str,
         network: str,
         classes: list[str],
-        preprocessing: dict[str, Any],
+        eval_transform: dict[str, Any],
         auxiliary_weight: float,
         optimizer: OptimizerCallable,
         schedule: Schedule,
@@ -72,14 +72,14 @@ class Segmentation(Task):
             net = SEGMENTORS[segmentor](network, num_classes=len(classes), **options or {})
         except TypeError as error:
             raise ValueError(f"options: expected arguments of {segmentor}, got {options} ({error})") from None
-        self.preprocessing = SceneFormat(**preprocessing)
-        super().__init__(net, self.preprocessing.channels, optimizer, schedule, channels_last, compile)
+        self.eval_transform = SegmentationEvalTransform(**eval_transform)
+        super().__init__(net, self.eval_transform.channels, optimizer, schedule, channels_last, compile)
         self.save_hyperparameters()
         self.classes, self.window, self.auxiliary_weight = classes, window, auxiliary_weight
         self.val_iou = MeanIoU(classes)
         self.test_iou = MeanIoU(classes)
 
-    def training_step(self, batch: Scenes, index: int) -> Tensor:
+    def training_step(self, batch: SegmentationBatch, index: int) -> Tensor:
         masks = torch.stack(batch.masks)
         scores = self(torch.stack(batch.images))
         loss = pixel_loss(scores["out"], masks)
@@ -88,16 +88,16 @@ class Segmentation(Task):
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(masks), sync_dist=True)
         # Crops of ignored pixels alone teach nothing; that there are many of them should be seen.
-        empty = (masks == IGNORED).flatten(1).all(1).sum().float()
+        empty = (masks == IGNORE_INDEX).flatten(1).all(1).sum().float()
         self.log("train/empty_crops", empty, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Scenes, index: int) -> None:
+    def validation_step(self, batch: SegmentationBatch, index: int) -> None:
         self._judge(batch, "val", self.val_iou)
         if index == 0:
             self._show(batch.images)
 
-    def test_step(self, batch: Scenes, index: int) -> None:
+    def test_step(self, batch: SegmentationBatch, index: int) -> None:
         self._judge(batch, "test", self.test_iou)
 
     def on_validation_epoch_end(self) -> None:
@@ -106,7 +106,7 @@ class Segmentation(Task):
     def on_test_epoch_end(self) -> None:
         self._report("test", self.test_iou)
 
-    def predict_step(self, batch: Query, index: int) -> list[dict[str, Any]]:
+    def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return for each image its name and the index of a class at every pixel, uint8 [H, W]."""
         return [
             {"image": name, "mask": self.name_pixels(image)}
@@ -128,14 +128,14 @@ class Segmentation(Task):
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
         """Leave the mask in the values of the data set, and its colours over the image."""
         name, mask = Path(prediction["image"]).stem, prediction["mask"].cpu()
-        values = torch.tensor(self.preprocessing.values, dtype=torch.uint8)[mask.long()]
+        values = torch.tensor(self.eval_transform.values, dtype=torch.uint8)[mask.long()]
         to_pil_image(values).save(folder / f"{name}_mask.png")
-        to_pil_image(draw_classes(image, mask, self.preprocessing.colors)).save(folder / f"{name}.png")
+        to_pil_image(draw_classes(image, mask, self.eval_transform.colors)).save(folder / f"{name}.png")
 
     def scores(self, images: Tensor) -> Tensor:
         """Return the score of every class at every pixel: [B, 3, H, W] in [0, 1] → [B, classes, H, W]."""
         size = images.shape[-2:]
-        x = _resize(self.normalize(images), [max(1, round(side * self.preprocessing.scale)) for side in size])
+        x = _resize(self.normalize(images), [max(1, round(side * self.eval_transform.scale)) for side in size])
         y = self._out(x) if self.window is None else slide(self._out, x, self.window)
         return _resize(y, size)
 
@@ -147,7 +147,7 @@ class Segmentation(Task):
         y: Tensor = self.net(x)["out"]
         return y
 
-    def _judge(self, batch: Scenes, stage: str, iou: MeanIoU) -> None:
+    def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU) -> None:
         # One by one: images differ in size, and one of 1024 x 2048 pixels is enough work.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
@@ -164,7 +164,7 @@ class Segmentation(Task):
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, image in enumerate(images[:PICTURES]):
-                    picture = draw_classes(image, self.name_pixels(image), self.preprocessing.colors)
+                    picture = draw_classes(image, self.name_pixels(image), self.eval_transform.colors)
                     logger.experiment.add_image(f"val/{number}", picture, self.global_step)
 
 
@@ -173,10 +173,10 @@ def pixel_loss(scores: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         scores: [B, classes, H, W].
-        masks: [B, H, W], int64, `IGNORED` where there is no class.
+        masks: [B, H, W], int64, `IGNORE_INDEX` where there is no class.
     """
-    total = F.cross_entropy(scores.float(), masks, ignore_index=IGNORED, reduction="sum")
-    return total / (masks != IGNORED).sum().clamp(min=1)
+    total = F.cross_entropy(scores.float(), masks, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / (masks != IGNORE_INDEX).sum().clamp(min=1)
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -33,7 +33,7 @@ class Task(LightningModule):
     identity: tuple[str, ...] = ()
     """Hyperparameters in which a checkpoint must agree with the task that loads it."""
 
-    preprocessing: Any
+    eval_transform: Any
     """What an image goes through before it is judged: uint8 [C, H, W] → float32 in [0, 1]; knows its `channels`."""
 
     collate: Callable[[list[Any]], Any] | None = None

@@ -6,7 +6,7 @@ from involution.data import ImageFolder, ImageNet
 
 
 def folder(root, **kwargs):
-    return ImageFolder(root, **{"size": 8, "resize": 8, "padding": 1, "batch_size": 4, "workers": 0, **kwargs})
+    return ImageFolder(root, **{"size": 8, "resize": 8, "padding": 1, "batch_size": 4, "num_workers": 0, **kwargs})
 
 
 def paths(split):
@@ -89,10 +89,10 @@ def test_too_few_images_to_hold_out(image_folder):
 
 
 def test_imagenet(tmp_path):
-    data = ImageNet(str(tmp_path), batch_size=2, workers=0)
+    data = ImageNet(str(tmp_path), batch_size=2, num_workers=0)
     assert len(data.classes) == 1000
     assert data.classes[0] == "tench, Tinca tinca"
-    assert data.preprocessing(torch.zeros(3, 300, 400, dtype=torch.uint8)).shape == (3, 224, 224)
+    assert data.eval_transform(torch.zeros(3, 300, 400, dtype=torch.uint8)).shape == (3, 224, 224)
     with pytest.raises(ValueError, match=r"root: expected the folders train and val"):
         _ = data.splits
     for path in (tmp_path / "train/n01440764", tmp_path / "val/n01440764"):

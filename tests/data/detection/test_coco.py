@@ -5,7 +5,7 @@ import torch
 from coco_files import draw_coco
 from PIL import Image
 
-from involution.data import COCO, Query
+from involution.data import COCO, PredictionBatch
 from involution.data.detection.run_lengths import run_lengths
 
 
@@ -28,7 +28,7 @@ def write(root, **changes):
     content = {"images": images, "annotations": [annotation], "categories": [{"id": 5, "name": "kite"}]}
     for split in ("train2017", "val2017"):
         (root / f"annotations/instances_{split}.json").write_text(json.dumps(content))
-    return COCO(str(root), batch_size=2, masks=True, workers=0)
+    return COCO(str(root), batch_size=2, masks=True, num_workers=0)
 
 
 def test_objects_are_as_in_the_file(root):
@@ -58,8 +58,8 @@ def test_augmented_objects_stay_on_their_pixels(tmp_path):
     for zoom in (False, True):
         draw_coco(tmp_path / str(zoom), "train2017")
         draw_coco(tmp_path / str(zoom), "val2017", images=2)
-        data = COCO(str(tmp_path / str(zoom)), batch_size=4, masks=True, zoom=zoom, workers=0)
-        train = data.train_set()
+        data = COCO(str(tmp_path / str(zoom)), batch_size=4, masks=True, zoom=zoom, num_workers=0)
+        train = data.train_dataset()
         seen = 0
         for index in range(len(train)):
             image, target = train[index]
@@ -80,7 +80,7 @@ def test_augmented_objects_stay_on_their_pixels(tmp_path):
 def test_results_have_the_ids_of_the_file(root):
     data = write(root)
     [query] = data.predict_dataloader()
-    assert isinstance(query, Query)
+    assert isinstance(query, PredictionBatch)
     found = {"name": "kite", "score": 0.5, "box": [1, 2, 3, 4], "mask": {"size": [16, 16], "counts": "S18h0"}}
     results = data.results([{"image": name, "objects": [found]} for name in query.names])
     assert [r["image_id"] for r in results] == [4, 30]
@@ -99,7 +99,7 @@ def test_boxes_that_no_detector_can_give_are_counted(root, box, left):
         judged = data.judged()
     assert judged.target(1, 16, 16)["boxes"].tolist() == [[box[0], box[1], box[0] + box[2], box[1] + box[3]]]
     with pytest.warns(UserWarning, match=r"1 boxes of .*instances_train2017.json"):
-        train = data.train_set()
+        train = data.train_dataset()
     boxes = train[1].targets["boxes"]
     mirrored = torch.stack([16 - boxes[:, 2], boxes[:, 1], 16 - boxes[:, 0], boxes[:, 3]], 1)
     assert left in (boxes.tolist(), mirrored.tolist())
@@ -150,7 +150,7 @@ def test_missing_and_broken_images(root, truncated):
     with pytest.raises(
         ValueError, match=r"image: expected a file that can be decoded, got .*a.jpg .*, image 30 of .*json"
     ):
-        _ = data.val_set()[1]
+        _ = data.val_dataset()[1]
     (root / "val2017/a.jpg").unlink()
     with pytest.raises(
         ValueError, match=r"image: expected .*a.jpg, image 30 of .*instances_val2017.json, which does not"
@@ -166,4 +166,4 @@ def test_splits_have_the_same_categories(root):
     with pytest.raises(
         ValueError, match=r"root: expected the categories of .*val2017.json in .*train2017.json, got others"
     ):
-        data.train_set()
+        data.train_dataset()

@@ -82,7 +82,7 @@ def reference(data, results):
 
 
 def test_figures_equal_those_of_the_reference(tmp_path):
-    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, workers=0)
+    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, num_workers=0)
     results = draw_results(data)
     expected = reference(data, results)
     assert len({round(value, 3) for value in expected.values()}) > 15  # no figure stands for another
@@ -90,7 +90,7 @@ def test_figures_equal_those_of_the_reference(tmp_path):
 
 
 def test_a_perfect_answer_is_perfect_in_spite_of_crowds(tmp_path):
-    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, workers=0)
+    data = COCO(str(draw_coco(tmp_path)), batch_size=1, masks=True, num_workers=0)
     annotations = json.loads(data.val.file.read_text())["annotations"]
     results = [{**a, "score": 1.0} for a in annotations if not a["iscrowd"]]
     figures = ours(data, results)

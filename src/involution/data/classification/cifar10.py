@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
 from involution.data.classification.split import hold_out
-from involution.data.transforms import Preprocessing, padded_crop
+from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
-class CIFAR10(Labelled):
+class CIFAR10(ClassificationDataModule):
     """60 000 images of 32 x 32 pixels: 45 000 to learn from, 5000 to choose the epoch by, 10 000 to be judged by.
 
     Augmented by shifts of 4 pixels and mirroring.
@@ -21,14 +21,14 @@ class CIFAR10(Labelled):
     Args:
         root: where the archive is, or is downloaded to.
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
     """
 
     classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
-    def __init__(self, root: str, batch_size: int, workers: int | None = None) -> None:
-        preprocessing = Preprocessing(resize=32, crop=32, channels=3)
-        super().__init__(preprocessing, padded_crop(preprocessing, padding=4), batch_size, workers)
+    def __init__(self, root: str, batch_size: int, num_workers: int | None = None) -> None:
+        eval_transform = ClassificationEvalTransform(resize=32, crop=32, channels=3)
+        super().__init__(eval_transform, padded_crop(eval_transform, padding=4), batch_size, num_workers)
         self.root = root
 
     def prepare_data(self) -> None:

@@ -6,12 +6,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
 from involution.data.classification.split import hold_out
-from involution.data.transforms import Preprocessing, padded_crop
+from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
-class Digits(Labelled):
+class Digits(ClassificationDataModule):
     """Digits 0 to 9: 1149 to learn from, 288 to choose the epoch by, 360 to be judged by; nothing to download.
 
     Augmented by shifts of an eighth of the side: one pixel of the original.
@@ -19,7 +19,7 @@ class Digits(Labelled):
     Args:
         size: side of the square that the network sees, in pixels; a multiple of 8.
         batch_size: images per step and process.
-        workers: processes that load images; the set is so small that none is fastest.
+        num_workers: processes that load images; the set is so small that none is fastest.
 
     >>> images, labels = next(iter(Digits(size=16, batch_size=32).val_dataloader()))
     >>> images.shape, labels.shape
@@ -28,11 +28,11 @@ class Digits(Labelled):
 
     classes = [str(digit) for digit in range(10)]  # noqa: RUF012
 
-    def __init__(self, size: int, batch_size: int, workers: int | None = 0) -> None:
+    def __init__(self, size: int, batch_size: int, num_workers: int | None = 0) -> None:
         if size < 8 or size % 8:
             raise ValueError(f"size: expected a multiple of 8, got {size}")
-        preprocessing = Preprocessing(resize=size, crop=size, channels=1)
-        super().__init__(preprocessing, padded_crop(preprocessing, size // 8, mirror=False), batch_size, workers)
+        eval_transform = ClassificationEvalTransform(resize=size, crop=size, channels=1)
+        super().__init__(eval_transform, padded_crop(eval_transform, size // 8, mirror=False), batch_size, num_workers)
 
     def read_splits(self) -> Splits:
         digits = load_digits()

@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from involution.data.classification.labelled import Labelled, Split, Splits
+from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
 from involution.data.classification.split import hold_out
 from involution.data.files import read_image
-from involution.data.transforms import Preprocessing, padded_crop, resized_crop
+from involution.data.transforms import ClassificationEvalTransform, padded_crop, resized_crop
 
 
-class ImageFolder(Labelled):
+class ImageFolder(ClassificationDataModule):
     """One folder per class, already split or not.
 
     With `root/train/CLASS/…`, images to learn from are there, and those of `root/val` and `root/test` where they
@@ -30,7 +30,7 @@ class ImageFolder(Labelled):
         batch_size: images per step and process.
         val_fraction, test_fraction: of the images of every class, where they have to be held out.
         channels: 3 for RGB, 1 for grey; files are converted.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the splits have different classes.
@@ -46,11 +46,11 @@ class ImageFolder(Labelled):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         channels: int = 3,
-        workers: int | None = None,
+        num_workers: int | None = None,
     ) -> None:
-        preprocessing = Preprocessing(resize, size, channels)
-        augmentation = resized_crop(size) if padding is None else padded_crop(preprocessing, padding)
-        super().__init__(preprocessing, augmentation, batch_size, workers)
+        eval_transform = ClassificationEvalTransform(resize, size, channels)
+        augmentation = resized_crop(size) if padding is None else padded_crop(eval_transform, padding)
+        super().__init__(eval_transform, augmentation, batch_size, num_workers)
         self.root = Path(root)
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
 
@@ -82,7 +82,7 @@ class ImageFolder(Labelled):
         return Splits(train, val, self._scan(self.root / "test") if (self.root / "test").is_dir() else val)
 
     def read(self, item: str) -> Tensor:
-        return read_image(item, self.preprocessing.channels)
+        return read_image(item, self.eval_transform.channels)
 
     def _scan(self, folder: Path) -> Split:
         names = _folders(folder)

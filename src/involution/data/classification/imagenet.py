@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from timm.data import ImageNetInfo
 
+from involution.data.classification.data_module import Splits
 from involution.data.classification.folder import ImageFolder
-from involution.data.classification.labelled import Splits
 
 _INFO = ImageNetInfo("imagenet-1k")
 
@@ -18,7 +18,7 @@ class ImageNet(ImageFolder):
     Args:
         root: holds `train` and `val`, each with the 1000 folders of the WordNet ids.
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: a folder is missing or holds no image, or they are not those of the 1000 classes.
@@ -26,8 +26,8 @@ class ImageNet(ImageFolder):
 
     classes = _INFO.label_descriptions()  # type: ignore[assignment]  # in words, known without the images
 
-    def __init__(self, root: str, batch_size: int, workers: int | None = None) -> None:
-        super().__init__(root, size=224, resize=256, padding=None, batch_size=batch_size, workers=workers)
+    def __init__(self, root: str, batch_size: int, num_workers: int | None = None) -> None:
+        super().__init__(root, size=224, resize=256, padding=None, batch_size=batch_size, num_workers=num_workers)
 
     def read_splits(self) -> Splits:
         if not (self.root / "val").is_dir():

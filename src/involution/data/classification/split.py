@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sklearn.model_selection import train_test_split
 
-from involution.data.classification.labelled import Split
+from involution.data.classification.data_module import Split
 
 SEED = 0  # fixed, and not the seed of the run: results of different runs are on the same images
 

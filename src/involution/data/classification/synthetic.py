@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from involution.data.classification.labelled import Labelled, Split, Splits
-from involution.data.transforms import Preprocessing, padded_crop
+from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
+from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
-class Synthetic(Labelled):
+class Synthetic(ClassificationDataModule):
     """Noise in which the labels cannot be found, for trying a recipe out and for measuring its speed.
 
     Args:
@@ -18,7 +18,7 @@ class Synthetic(Labelled):
         batch_size: images per step and process.
         images: in each of the three splits.
         channels: 3 for RGB, 1 for grey.
-        workers: processes that load images.
+        num_workers: processes that load images.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class Synthetic(Labelled):
         batch_size: int,
         images: int = 64,
         channels: int = 3,
-        workers: int | None = 0,
+        num_workers: int | None = 0,
     ) -> None:
-        preprocessing = Preprocessing(size, size, channels)
-        super().__init__(preprocessing, padded_crop(preprocessing, padding=1), batch_size, workers)
+        eval_transform = ClassificationEvalTransform(size, size, channels)
+        super().__init__(eval_transform, padded_crop(eval_transform, padding=1), batch_size, num_workers)
         self.classes = [f"class {i}" for i in range(num_classes)]
         self.images = images
 
@@ -43,7 +43,7 @@ class Synthetic(Labelled):
 
     def _draw(self, seed: int) -> Split:
         generator = torch.Generator().manual_seed(seed)
-        shape = (self.images, self.preprocessing.channels, self.preprocessing.crop, self.preprocessing.crop)
+        shape = (self.images, self.eval_transform.channels, self.eval_transform.crop, self.eval_transform.crop)
         noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         labels = torch.randint(0, len(self.classes), (self.images,), generator=generator)
         return Split(list(noise), labels.tolist())

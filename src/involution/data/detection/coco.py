@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from involution.data.detection.objects import Annotated, ObjectModule
+from involution.data.detection.data_module import Annotated, DetectionDataModule
 from involution.data.detection.run_lengths import decoded
 from involution.data.files import read_image
 
 
-class COCO(ObjectModule):
+class COCO(DetectionDataModule):
     """The directory layout of COCO: `root/SPLIT/*.jpg` and `root/annotations/instances_SPLIT.json`.
 
     Category ids become labels from 1 in their order, and ids again in the results that are written. Crowds are left
@@ -29,8 +29,8 @@ class COCO(ObjectModule):
         batch_size: images per step and process.
         train, val: names of the splits.
         masks: read masks too, from polygons or run lengths.
-        zoom: of `ObjectModule`.
-        workers: processes that load images; None is one per core, at most 8.
+        zoom: of `DetectionDataModule`.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: a file or an image is missing or cannot be read, or an annotation names what does not exist; the
@@ -49,9 +49,9 @@ class COCO(ObjectModule):
         val: str = "val2017",
         masks: bool = False,
         zoom: bool = False,
-        workers: int | None = None,
+        num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, workers, zoom)
+        super().__init__(batch_size, num_workers, zoom)
         self.root, self.names, self.masks = Path(root), (train, val), masks
 
     @cached_property

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from involution.data.segmentation.scenes import Pair, SceneFormat, SceneModule
+from involution.data.segmentation.data_module import Pair, SegmentationDataModule, SegmentationEvalTransform
 
 _CLASSES = datasets.Cityscapes.classes
 _JUDGED = sorted((kind for kind in _CLASSES if kind.train_id not in (-1, 255)), key=lambda kind: kind.train_id)
 
 
-class Cityscapes(SceneModule):
+class Cityscapes(SegmentationDataModule):
     """5000 street scenes of 1024 x 2048 pixels: 2975 to learn from, 500 to choose the checkpoint and to be judged by.
 
     Masks are the fine ones with the identifiers of all classes, of which 19 count; predictions are written with the
@@ -24,24 +24,24 @@ class Cityscapes(SceneModule):
         crop: height and width of the parts to learn from, in pixels of the scaled image.
         batch_size: images per step and process.
         scale: of the images inside the network.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: the folders are missing or hold no image; and on reading, those of
-            `involution.data.segmentation.scenes.read_mask`.
+            `involution.data.segmentation.data_module.read_mask`.
     """
 
     def __init__(
-        self, root: str, crop: Sequence[int], batch_size: int, scale: float = 1.0, workers: int | None = None
+        self, root: str, crop: Sequence[int], batch_size: int, scale: float = 1.0, num_workers: int | None = None
     ) -> None:
         values = [kind.id for kind in _JUDGED]
-        coded = SceneFormat(
+        coded = SegmentationEvalTransform(
             values=values,
             ignored=sorted({255, *(kind.id for kind in _CLASSES if kind.id >= 0)} - set(values)),
             colors=[list(kind.color) for kind in _JUDGED],
             scale=scale,
         )
-        super().__init__([kind.name for kind in _JUDGED], coded, crop, batch_size, workers)
+        super().__init__([kind.name for kind in _JUDGED], coded, crop, batch_size, num_workers)
         self.root = root
 
     def read_split(self, split: str) -> list[Pair]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from involution.data import IGNORED
+from involution.data import IGNORE_INDEX
 
 
 class MeanIoU(MulticlassConfusionMatrix):
@@ -30,7 +30,7 @@ class MeanIoU(MulticlassConfusionMatrix):
 
     def __init__(self, classes: Sequence[str]) -> None:
         # The data have checked the values; asking for them again would cost as much as the metric.
-        super().__init__(len(classes), ignore_index=IGNORED, validate_args=False)
+        super().__init__(len(classes), ignore_index=IGNORE_INDEX, validate_args=False)
         self.classes = classes
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]

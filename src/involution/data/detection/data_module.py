@@ -13,13 +13,13 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
-from involution.data.batch import Objects, Query, ragged
+from involution.data.batch import DetectionBatch, PredictionBatch, collate_lists
 from involution.data.files import read_image
 from involution.data.module import DataModule
 
 
 @dataclass(frozen=True)
-class Unchanged:
+class DetectionEvalTransform:
     """Keep the size of the image: detectors resize themselves. The image becomes float32 in [0, 1]."""
 
     channels: int = 3
@@ -43,25 +43,25 @@ class Annotated:
         return read_image(self.path(index))
 
     def target(self, index: int, height: int, width: int) -> dict[str, Tensor]:
-        """Return the objects of an image; see `Objects`."""
+        """Return the objects of an image; see `DetectionBatch`."""
         raise NotImplementedError
 
 
-class ObjectModule(DataModule):
+class DetectionDataModule(DataModule):
     """Base of the data modules for detection.
 
     Args:
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
         zoom: learn from parts of images and from images in a larger frame, in changed colours; Liu et al., "SSD", ECCV
             2016, section 2.2. Otherwise mirroring alone, as the paper.
     """
 
-    collate = staticmethod(ragged)
+    collate = staticmethod(collate_lists)
 
-    def __init__(self, batch_size: int, workers: int | None, zoom: bool) -> None:
-        super().__init__(batch_size, workers)
-        self.preprocessing = Unchanged()
+    def __init__(self, batch_size: int, num_workers: int | None, zoom: bool) -> None:
+        super().__init__(batch_size, num_workers)
+        self.eval_transform = DetectionEvalTransform()
         self.zoom = zoom
 
     def learned(self) -> Annotated:
@@ -72,19 +72,19 @@ class ObjectModule(DataModule):
         """Find the images to be judged by."""
         raise NotImplementedError
 
-    def train_set(self) -> Dataset[Objects]:
+    def train_dataset(self) -> Dataset[DetectionBatch]:
         return Examples(self.learned(), augmentation(self.zoom))
 
-    def val_set(self) -> Dataset[Objects]:
+    def val_dataset(self) -> Dataset[DetectionBatch]:
         return Examples(self.judged(), None)
 
-    test_set = val_set
+    test_dataset = val_dataset
 
-    def predict_set(self) -> Dataset[Query]:
+    def predict_dataset(self) -> Dataset[PredictionBatch]:
         return Unlabelled(self.judged())
 
 
-class Examples(Dataset[Objects]):
+class Examples(Dataset[DetectionBatch]):
     """Images with their objects, augmented or not; crowds are to be judged with, not to be learned from."""
 
     def __init__(self, annotated: Annotated, augment: v2.Transform | None) -> None:
@@ -93,15 +93,15 @@ class Examples(Dataset[Objects]):
     def __len__(self) -> int:
         return len(self.annotated)
 
-    def __getitem__(self, index: int) -> Objects:  # one image and its target, not yet a list
+    def __getitem__(self, index: int) -> DetectionBatch:  # one image and its target, not yet a list
         image = self.annotated.read(index)
         target = self.annotated.target(index, *image.shape[1:])
         if self.augment is not None:
             image, target = self.augment(*wrapped(image, without_crowds(target)))
-        return Objects(Unchanged()(image), target)  # type: ignore[arg-type]
+        return DetectionBatch(DetectionEvalTransform()(image), target)  # type: ignore[arg-type]
 
 
-class Unlabelled(Dataset[Query]):
+class Unlabelled(Dataset[PredictionBatch]):
     """Images under their paths."""
 
     def __init__(self, annotated: Annotated) -> None:
@@ -110,8 +110,8 @@ class Unlabelled(Dataset[Query]):
     def __len__(self) -> int:
         return len(self.annotated)
 
-    def __getitem__(self, index: int) -> Query:
-        return Query(Unchanged()(self.annotated.read(index)), str(self.annotated.path(index)))
+    def __getitem__(self, index: int) -> PredictionBatch:
+        return PredictionBatch(DetectionEvalTransform()(self.annotated.read(index)), str(self.annotated.path(index)))
 
 
 def augmentation(zoom: bool) -> v2.Transform:

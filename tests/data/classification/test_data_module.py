@@ -28,7 +28,7 @@ def test_digits_are_split_once_and_for_all():
 
 def test_an_augmented_epoch_depends_on_seed_and_epoch_alone(monkeypatch):
     images, labels = epoch(Synthetic(8, 5, batch_size=16))
-    again, same = epoch(Synthetic(8, 5, batch_size=16, workers=2))
+    again, same = epoch(Synthetic(8, 5, batch_size=16, num_workers=2))
     assert torch.equal(images, again)
     assert torch.equal(labels, same)
     assert not torch.equal(images, epoch(Synthetic(8, 5, batch_size=16), 1)[0])
@@ -81,7 +81,7 @@ def test_cifar10_is_what_torchvision_downloads(monkeypatch):
             self.data = np.full((len(self.targets), 32, 32, 3), 7, np.uint8)
 
     monkeypatch.setattr(datasets, "CIFAR10", Stored)
-    data = CIFAR10("somewhere", batch_size=10, workers=0)
+    data = CIFAR10("somewhere", batch_size=10, num_workers=0)
     data.prepare_data()
     assert [len(s.labels) for s in (data.splits.train, data.splits.val, data.splits.test)] == [90, 10, 20]
     images, labels = next(iter(data.test_dataloader()))
@@ -94,7 +94,10 @@ def test_cifar10_is_what_torchvision_downloads(monkeypatch):
     ("make", "message"),
     [
         (lambda: Synthetic(8, 5, batch_size=0), "batch_size: expected a positive number, got 0"),
-        (lambda: Synthetic(8, 5, batch_size=1, workers=-1), "workers: expected a number of processes or null, got -1"),
+        (
+            lambda: Synthetic(8, 5, batch_size=1, num_workers=-1),
+            "num_workers: expected a number of processes or null, got -1",
+        ),
         (lambda: Digits(size=12, batch_size=1), "size: expected a multiple of 8, got 12"),
     ],
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from involution.data.segmentation.scenes import Pair, SceneFormat, SceneModule
+from involution.data.segmentation.data_module import Pair, SegmentationDataModule, SegmentationEvalTransform
 
 
-class SceneFolder(SceneModule):
+class SemanticMaskFolder(SegmentationDataModule):
     """`root/SPLIT/images/NAME.*` and `root/SPLIT/masks/NAME.png`, the split being train, val or test.
 
     A missing `test` is `val`. In a mask, 0 is the first class, 1 the second, and so on.
@@ -22,11 +22,11 @@ class SceneFolder(SceneModule):
         crop: height and width of the parts to learn from, in pixels of the scaled image.
         batch_size: images per step and process.
         scale: of the images inside the network.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: a folder is missing or holds no image, or an image has no mask; and on reading, the errors of
-            `involution.data.segmentation.scenes.read_mask`.
+            `involution.data.segmentation.data_module.read_mask`.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class SceneFolder(SceneModule):
         crop: Sequence[int],
         batch_size: int,
         scale: float = 1.0,
-        workers: int | None = None,
+        num_workers: int | None = None,
     ) -> None:
-        coded = SceneFormat(
+        coded = SegmentationEvalTransform(
             values=list(range(len(classes))),
             ignored=[] if ignored is None else [ignored],
             colors=list(classes.values()),
             scale=scale,
         )
-        super().__init__(list(classes), coded, crop, batch_size, workers)
+        super().__init__(list(classes), coded, crop, batch_size, num_workers)
         self.root = Path(root)
 
     def read_split(self, split: str) -> list[Pair]:

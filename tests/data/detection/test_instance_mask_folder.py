@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from involution.data import MaskFolder
+from involution.data import InstanceMaskFolder
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def root(tmp_path):
     return tmp_path
 
 
-def data(root, held_out=4, **kwargs):
-    return MaskFolder(str(root), held_out, batch_size=2, class_name="bar", workers=0, **kwargs)
+def data(root, num_val_images=4, **kwargs):
+    return InstanceMaskFolder(str(root), num_val_images, batch_size=2, class_name="bar", num_workers=0, **kwargs)
 
 
 def test_every_value_is_an_object(root):
-    for image, target in (data(root).val_set()[i] for i in range(4)):
+    for image, target in (data(root).val_dataset()[i] for i in range(4)):
         count = round(image.max().item() * 255)
         assert target["labels"].tolist() == [1] * count
         assert target["boxes"].tolist() == [[3 * k, 2, 3 * k + 2, 20 - count] for k in range(count)]
@@ -50,12 +50,12 @@ def test_batches_of_images_of_different_sizes(root):
 def test_mistakes(root):
     with pytest.raises(ValueError, match=r"root: expected a folder with images and masks, got .*nowhere, which has no"):
         data(root / "nowhere").judged()
-    with pytest.raises(ValueError, match=r"held_out: expected fewer than the 10 images of .*images, got 10"):
-        data(root, held_out=10).judged()
+    with pytest.raises(ValueError, match=r"num_val_images: expected fewer than the 10 images of .*images, got 10"):
+        data(root, num_val_images=10).judged()
     name = data(root).judged().paths[0].name
     Image.new("L", (24, 32)).save(root / "masks" / name)
     with pytest.raises(ValueError, match=rf"mask: expected 24 x 32 as image {name}, got .*{name} of 32 x 24"):
-        _ = data(root).val_set()[0]
+        _ = data(root).val_dataset()[0]
     (root / "masks" / name).unlink()
     with pytest.raises(ValueError, match=rf"mask: expected .*{name} for image {name}, which does not exist"):
-        _ = data(root).val_set()[0]
+        _ = data(root).val_dataset()[0]

@@ -1,4 +1,4 @@
-"""Labelled images as three splits of batches: what every data set for classification shares."""
+"""ClassificationDataModule images as three splits of batches: what every data set for classification shares."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from involution.data.batch import Batch, Query
+from involution.data.batch import ClassificationBatch, PredictionBatch
 from involution.data.module import DataModule
-from involution.data.transforms import Preprocessing
+from involution.data.transforms import ClassificationEvalTransform
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,25 @@ class Splits:
     test: Split
 
 
-class Labelled(DataModule):
+class ClassificationDataModule(DataModule):
     """Base of the data modules: a subclass says where images come from, this class makes batches of them.
 
     Args:
-        preprocessing: of the images that are judged.
+        eval_transform: of the images that are judged.
         augmentation: of the images that are learned from, uint8 [C, H, W] to float32 [C, size, size].
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
     """
 
     def __init__(
         self,
-        preprocessing: Preprocessing,
+        eval_transform: ClassificationEvalTransform,
         augmentation: Callable[[Tensor], Tensor],
         batch_size: int,
-        workers: int | None,
+        num_workers: int | None,
     ) -> None:
-        super().__init__(batch_size, workers)
-        self.preprocessing = preprocessing
+        super().__init__(batch_size, num_workers)
+        self.eval_transform = eval_transform
         self.augmentation = augmentation
 
     def read_splits(self) -> Splits:
@@ -67,20 +67,20 @@ class Labelled(DataModule):
         """The three splits, found once."""
         return self.read_splits()
 
-    def train_set(self) -> Dataset[Batch]:
+    def train_dataset(self) -> Dataset[ClassificationBatch]:
         return Examples(self.splits.train, self.read, self.augmentation)
 
-    def val_set(self) -> Dataset[Batch]:
-        return Examples(self.splits.val, self.read, self.preprocessing)
+    def val_dataset(self) -> Dataset[ClassificationBatch]:
+        return Examples(self.splits.val, self.read, self.eval_transform)
 
-    def test_set(self) -> Dataset[Batch]:
-        return Examples(self.splits.test, self.read, self.preprocessing)
+    def test_dataset(self) -> Dataset[ClassificationBatch]:
+        return Examples(self.splits.test, self.read, self.eval_transform)
 
-    def predict_set(self) -> Dataset[Any]:
-        return Unlabelled(self.splits.test, self.read, self.preprocessing)
+    def predict_dataset(self) -> Dataset[Any]:
+        return Unlabelled(self.splits.test, self.read, self.eval_transform)
 
 
-class Examples(Dataset[Batch]):
+class Examples(Dataset[ClassificationBatch]):
     """Preprocessed or augmented images with their labels."""
 
     def __init__(self, split: Split, read: Callable[[Any], Tensor], transform: Callable[[Tensor], Tensor]) -> None:
@@ -89,14 +89,14 @@ class Examples(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.split.labels)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> ClassificationBatch:
         image = self.transform(self.read(self.split.items[index]))
-        return Batch(image, torch.tensor(self.split.labels[index]))
+        return ClassificationBatch(image, torch.tensor(self.split.labels[index]))
 
 
 class Unlabelled(Examples):
     """Preprocessed images under their paths, or under their index where there is no file."""
 
-    def __getitem__(self, index: int) -> Query:  # type: ignore[override]
+    def __getitem__(self, index: int) -> PredictionBatch:  # type: ignore[override]
         item = self.split.items[index]
-        return Query(self.transform(self.read(item)), str(index if isinstance(item, Tensor) else item))
+        return PredictionBatch(self.transform(self.read(item)), str(index if isinstance(item, Tensor) else item))

@@ -9,14 +9,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from involution.data.batch import IGNORED
+from involution.data.batch import IGNORE_INDEX
 
 SCALES = (0.5, 2.0)
 SHARE = 0.75  # of the labelled pixels of a crop that one class may have
 TRIES = 10  # to find such a crop
 
 
-class SceneAugmentation:
+class SegmentationTrainTransform:
     """Scale by 0.5 to 2, cut a part out that is not all of one class, mirror half of the images, change the colours.
 
     The training of the released segmentors. Colours change as in Liu et al., "SSD", ECCV 2016, section 2.2, each step
@@ -49,7 +49,7 @@ class SceneAugmentation:
         image = F.resize(image, size, antialias=False)
         mask = F.resize(mask[None], size, F.InterpolationMode.NEAREST_EXACT)[0]
         top, left = self.place(mask)
-        image, mask = self.cut(image, top, left, fill=0), self.cut(mask, top, left, fill=IGNORED)
+        image, mask = self.cut(image, top, left, fill=0), self.cut(mask, top, left, fill=IGNORE_INDEX)
         if torch.rand(()) < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
         return self.distort(image), mask
@@ -59,7 +59,11 @@ class SceneAugmentation:
         room = [max(side - part, 0) for side, part in zip(mask.shape, self.crop, strict=True)]
         for _ in range(TRIES):
             top, left = (int(torch.randint(free + 1, ())) for free in room)
-            counts = self.cut(mask, top, left, fill=IGNORED).flatten().bincount(minlength=IGNORED + 1)[:IGNORED]
+            counts = (
+                self.cut(mask, top, left, fill=IGNORE_INDEX)
+                .flatten()
+                .bincount(minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
+            )
             if counts.max() < SHARE * counts.sum():
                 break
         return top, left

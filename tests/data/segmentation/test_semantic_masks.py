@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from involution.data import IGNORED, Cityscapes, SceneFolder
-from involution.data.segmentation.augmentation import SceneAugmentation
+from involution.data import IGNORE_INDEX, Cityscapes, SemanticMaskFolder
+from involution.data.segmentation.train_transform import SegmentationTrainTransform
 
 COLORS = {"sky": [0, 0, 255], "road": [99, 99, 99], "car": [255, 0, 0]}
 
@@ -17,8 +17,8 @@ def scenes(tmp_path, draw_scenes):
 
 
 def folder(root, **kwargs):
-    given = {"classes": COLORS, "ignored": 9, "crop": [16, 24], "batch_size": 2, "workers": 0, **kwargs}
-    return SceneFolder(str(root), **given)
+    given = {"classes": COLORS, "ignored": 9, "crop": [16, 24], "batch_size": 2, "num_workers": 0, **kwargs}
+    return SemanticMaskFolder(str(root), **given)
 
 
 def put(root, values, split="train", name="0"):
@@ -37,27 +37,27 @@ def test_batches_keep_the_contract(scenes):
         assert image.dtype == torch.float32
         assert 0 <= image.min() <= image.max() <= 1
         assert mask.dtype == torch.int64
-        assert set(mask.unique().tolist()) <= {0, 1, 2, IGNORED}
+        assert set(mask.unique().tolist()) <= {0, 1, 2, IGNORE_INDEX}
     query = next(iter(data.predict_dataloader()))
     assert query.names[0].endswith("val/images/0.jpg")  # there is no test
 
 
 def test_masks_are_read_as_they_are_stored(scenes):
     stored = np.array(Image.open(scenes / "val/masks/0.png"))
-    mask = folder(scenes).val_set()[0].masks.numpy()
+    mask = folder(scenes).val_dataset()[0].masks.numpy()
     assert (mask[stored < 3] == stored[stored < 3]).all()
-    assert (mask[stored == 9] == IGNORED).all()
+    assert (mask[stored == 9] == IGNORE_INDEX).all()
     assert (stored == 9).any()
 
 
 def test_masks_with_a_palette_are_read_by_their_indices(scenes):
     path = scenes / "val/masks/0.png"
-    expected = folder(scenes).val_set()[0].masks
+    expected = folder(scenes).val_dataset()[0].masks
     with Image.open(path) as stored:
         stored.putpalette([200, 10, 20] * 10)
         stored.save(path)
         assert stored.mode == "P"
-    assert torch.equal(folder(scenes).val_set()[0].masks, expected)
+    assert torch.equal(folder(scenes).val_dataset()[0].masks, expected)
 
 
 def test_an_epoch_depends_on_seed_and_epoch_alone(scenes, monkeypatch):
@@ -79,13 +79,13 @@ def coded(height, width):
 
 
 def test_image_and_mask_move_together():
-    augmentation = SceneAugmentation((32, 40))
+    augmentation = SegmentationTrainTransform((32, 40))
     augmentation.distort = lambda image: image
     for seed in range(20):
         torch.manual_seed(seed)
         image, mask = augmentation(*coded(64, 48))
         assert image.shape == (3, 32, 40)
-        inside = mask != IGNORED
+        inside = mask != IGNORE_INDEX
         assert (image[:, ~inside] == 0).all()
         # Images are interpolated between two classes, masks are not.
         assert ((image[0] / 20).round() - mask)[inside].abs().max() <= 1
@@ -94,7 +94,7 @@ def test_image_and_mask_move_together():
 
 def test_scales_span_a_half_to_two(monkeypatch):
     sizes = []
-    augmentation = SceneAugmentation((8, 8), scale=0.5)
+    augmentation = SegmentationTrainTransform((8, 8), scale=0.5)
     place = augmentation.place
     monkeypatch.setattr(augmentation, "place", lambda mask: (sizes.append(mask.shape[0]), place(mask))[1])
     for _ in range(200):
@@ -104,24 +104,24 @@ def test_scales_span_a_half_to_two(monkeypatch):
 
 
 def test_small_images_are_filled_with_ignored_black():
-    image, mask = SceneAugmentation((50, 60)).cut(torch.ones(3, 20, 30), 0, 0, fill=0), None
-    mask = SceneAugmentation((50, 60)).cut(torch.ones(20, 30), 0, 0, fill=IGNORED)
+    image, mask = SegmentationTrainTransform((50, 60)).cut(torch.ones(3, 20, 30), 0, 0, fill=0), None
+    mask = SegmentationTrainTransform((50, 60)).cut(torch.ones(20, 30), 0, 0, fill=IGNORE_INDEX)
     assert image.shape == (3, 50, 60)
     assert image.sum() == 3 * 20 * 30
-    assert (mask == IGNORED).sum() == 50 * 60 - 20 * 30
+    assert (mask == IGNORE_INDEX).sum() == 50 * 60 - 20 * 30
 
 
 def test_no_class_has_more_than_three_quarters_of_a_crop():
     """A strip of another class in a large image: blind crops would miss it most of the time."""
     mask = torch.zeros(64, 400, dtype=torch.uint8)
     mask[:, 150:250] = 1
-    mask[:8] = IGNORED
-    augmentation = SceneAugmentation((64, 100))
+    mask[:8] = IGNORE_INDEX
+    augmentation = SegmentationTrainTransform((64, 100))
     shares = []
     for _ in range(100):
         top, left = augmentation.place(mask)
-        labelled = augmentation.cut(mask, top, left, IGNORED).flatten()
-        counts = labelled[labelled != IGNORED].long().bincount(minlength=2)
+        labelled = augmentation.cut(mask, top, left, IGNORE_INDEX).flatten()
+        counts = labelled[labelled != IGNORE_INDEX].long().bincount(minlength=2)
         shares.append((counts.max() / counts.sum()).item())
     assert sum(share < 0.75 for share in shares) > 95  # of ten tries, each succeeds with probability 1/3 or so
 
@@ -129,7 +129,7 @@ def test_no_class_has_more_than_three_quarters_of_a_crop():
 def test_colours_change_and_stay_colours():
     torch.manual_seed(1)
     image = torch.full((3, 40, 40), 100, dtype=torch.uint8)
-    images = [SceneAugmentation((40, 40)).distort(image) for _ in range(20)]
+    images = [SegmentationTrainTransform((40, 40)).distort(image) for _ in range(20)]
     assert len({tuple(x[:, 0, 0].tolist()) for x in images}) > 5
     assert all(x.dtype == torch.uint8 for x in images)
 
@@ -153,7 +153,7 @@ def test_colours_change_and_stay_colours():
 def test_errors_name_the_file(scenes, change, message):
     change(scenes)
     with pytest.raises(ValueError, match=message):
-        _ = folder(scenes).train_set()[0]
+        _ = folder(scenes).train_dataset()[0]
 
 
 def test_a_folder_without_images(scenes):
@@ -166,7 +166,7 @@ def test_a_folder_without_images(scenes):
 def test_an_image_that_is_cut_short_is_named(scenes, truncated):
     truncated.rename(scenes / "train/images/0.jpg")
     with pytest.raises(ValueError, match=r"image: expected a file that can be decoded, got .*train/images/0.jpg"):
-        _ = folder(scenes).train_set()[0]
+        _ = folder(scenes).train_dataset()[0]
 
 
 @pytest.mark.parametrize(
@@ -187,18 +187,18 @@ def test_bad_arguments(scenes, change, message):
 
 
 def test_cityscapes_maps_identifiers_to_19_classes(tmp_path, draw_cityscapes):
-    data = Cityscapes(str(draw_cityscapes(tmp_path)), crop=[16, 32], batch_size=1, workers=0)
+    data = Cityscapes(str(draw_cityscapes(tmp_path)), crop=[16, 32], batch_size=1, num_workers=0)
     assert len(data.classes) == 19
     assert (data.classes[0], data.classes[13], data.classes[18]) == ("road", "car", "bicycle")
     stored = np.array(Image.open(next(tmp_path.glob("gtFine/val/*/*labelIds.png"))))
-    mask = data.val_set()[0].masks
+    mask = data.val_dataset()[0].masks
     assert set(stored[mask == 0].tolist()) == {7}
     assert set(stored[mask == 18].tolist()) == {33}
-    assert set(stored[mask == IGNORED].tolist()) == {*range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255}
-    values = torch.tensor(data.preprocessing.values)
-    judged = mask != IGNORED
+    assert set(stored[mask == IGNORE_INDEX].tolist()) == {*range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255}
+    values = torch.tensor(data.eval_transform.values)
+    judged = mask != IGNORE_INDEX
     assert torch.equal(values[mask[judged]], torch.from_numpy(stored)[judged].long())  # and back
-    assert data.preprocessing.colors[0] == [128, 64, 128]
+    assert data.eval_transform.colors[0] == [128, 64, 128]
     assert data.splits["test"] == data.splits["val"]
 
 

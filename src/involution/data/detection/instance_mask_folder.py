@@ -12,22 +12,22 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.ops import masks_to_boxes
 
 from involution.data.classification.split import SEED
-from involution.data.detection.objects import Annotated, ObjectModule
+from involution.data.detection.data_module import Annotated, DetectionDataModule
 
 
-class MaskFolder(ObjectModule):
-    """Objects of one class. In the mask of an image, 0 is the background and every other value an object.
+class InstanceMaskFolder(DetectionDataModule):
+    """DetectionBatch of one class. In the mask of an image, 0 is the background and every other value an object.
 
     Wang et al., "Object detection combining recognition and segmentation", ACCV 2007, is where the pedestrians come
     from.
 
     Args:
         root: folder with `images` and, under the same names, `masks`.
-        held_out: images to be judged by, the same in every run.
+        num_val_images: images to be judged by, the same in every run.
         batch_size: images per step and process.
         class_name: of the objects.
-        zoom: of `ObjectModule`.
-        workers: processes that load images; None is one per core, at most 8.
+        zoom: of `DetectionDataModule`.
+        num_workers: processes that load images; None is one per core, at most 8.
 
     Raises:
         ValueError: a folder is missing, an image has no mask or one of another size, or too few images are left.
@@ -36,14 +36,14 @@ class MaskFolder(ObjectModule):
     def __init__(
         self,
         root: str,
-        held_out: int,
+        num_val_images: int,
         batch_size: int,
         class_name: str = "object",
         zoom: bool = True,
-        workers: int | None = None,
+        num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, workers, zoom)
-        self.root, self.held_out = Path(root), held_out
+        super().__init__(batch_size, num_workers, zoom)
+        self.root, self.num_val_images = Path(root), num_val_images
         self.classes = [class_name]
 
     def learned(self) -> Annotated:
@@ -59,10 +59,12 @@ class MaskFolder(ObjectModule):
                 f"root: expected a folder with images and masks, got {self.root}, which has no {folder.name}"
             )
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
-        if not 0 < self.held_out < len(found):
-            raise ValueError(f"held_out: expected fewer than the {len(found)} images of {folder}, got {self.held_out}")
+        if not 0 < self.num_val_images < len(found):
+            raise ValueError(
+                f"num_val_images: expected fewer than the {len(found)} images of {folder}, got {self.num_val_images}"
+            )
         order = torch.randperm(len(found), generator=torch.Generator().manual_seed(SEED)).tolist()
-        test, train = sorted(order[: self.held_out]), sorted(order[self.held_out :])
+        test, train = sorted(order[: self.num_val_images]), sorted(order[self.num_val_images :])
         return Masked([found[i] for i in train]), Masked([found[i] for i in test])
 
 

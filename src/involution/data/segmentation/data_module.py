@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import to_dtype
 
-from involution.data.batch import IGNORED, Query, Scenes, ragged
+from involution.data.batch import IGNORE_INDEX, PredictionBatch, SegmentationBatch, collate_lists
 from involution.data.files import read_image
 from involution.data.module import DataModule
-from involution.data.segmentation.augmentation import SceneAugmentation
+from involution.data.segmentation.train_transform import SegmentationTrainTransform
 
 UNKNOWN = 254  # in the table of values: neither a class nor ignored
 
 
 @dataclass(frozen=True)
-class SceneFormat:
+class SegmentationEvalTransform:
     """How a data set codes its classes, and the size at which a network sees its images.
 
     Args:
@@ -57,10 +57,10 @@ class SceneFormat:
 
     @property
     def table(self) -> Tensor:
-        """The index of the class for every value, [256], uint8; `IGNORED` and `UNKNOWN` for values of no class."""
+        """The index of the class for every value, [256], uint8; `IGNORE_INDEX` and `UNKNOWN` for values of no class."""
         table = torch.full((256,), UNKNOWN, dtype=torch.uint8)
         table[self.values] = torch.arange(len(self.values), dtype=torch.uint8)
-        table[self.ignored] = IGNORED
+        table[self.ignored] = IGNORE_INDEX
         return table
 
 
@@ -72,11 +72,11 @@ class Pair(NamedTuple):
 
 
 def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
-    """Decode a mask to the index of a class at every pixel, uint8 [H, W], `IGNORED` where there is none.
+    """Decode a mask to the index of a class at every pixel, uint8 [H, W], `IGNORE_INDEX` where there is none.
 
     Args:
         path: of an image with one value per pixel, grey or with a palette.
-        table: of `SceneFormat`.
+        table: of `SegmentationEvalTransform`.
         size: height and width that are expected.
 
     Raises:
@@ -103,32 +103,32 @@ def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
     return indices
 
 
-class SceneModule(DataModule):
+class SegmentationDataModule(DataModule):
     """Base of the data modules for semantic segmentation.
 
     Args:
         classes: their names.
-        preprocessing: how the data set codes them, and the scale.
+        eval_transform: how the data set codes them, and the scale.
         crop: height and width of the parts to learn from, in pixels of the scaled image.
         batch_size: images per step and process.
-        workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None is one per core, at most 8.
     """
 
-    preprocessing: SceneFormat
-    collate = staticmethod(ragged)
+    eval_transform: SegmentationEvalTransform
+    collate = staticmethod(collate_lists)
 
     def __init__(
         self,
         classes: Sequence[str],
-        preprocessing: SceneFormat,
+        eval_transform: SegmentationEvalTransform,
         crop: Sequence[int],
         batch_size: int,
-        workers: int | None,
+        num_workers: int | None,
     ) -> None:
-        super().__init__(batch_size, workers)
+        super().__init__(batch_size, num_workers)
         self.classes = list(classes)
-        self.preprocessing = preprocessing
-        self.augmentation = SceneAugmentation(crop, preprocessing.scale)
+        self.eval_transform = eval_transform
+        self.augmentation = SegmentationTrainTransform(crop, eval_transform.scale)
 
     def read_split(self, split: str) -> list[Pair]:
         """Find the images and masks of "train", "val" or "test"."""
@@ -139,48 +139,51 @@ class SceneModule(DataModule):
         """The three splits, found once."""
         return {split: self.read_split(split) for split in ("train", "val", "test")}
 
-    def train_set(self) -> Dataset[Scenes]:
-        return Examples(self.splits["train"], self.preprocessing, self.augmentation)
+    def train_dataset(self) -> Dataset[SegmentationBatch]:
+        return Examples(self.splits["train"], self.eval_transform, self.augmentation)
 
-    def val_set(self) -> Dataset[Scenes]:
-        return Examples(self.splits["val"], self.preprocessing)
+    def val_dataset(self) -> Dataset[SegmentationBatch]:
+        return Examples(self.splits["val"], self.eval_transform)
 
-    def test_set(self) -> Dataset[Scenes]:
-        return Examples(self.splits["test"], self.preprocessing)
+    def test_dataset(self) -> Dataset[SegmentationBatch]:
+        return Examples(self.splits["test"], self.eval_transform)
 
-    def predict_set(self) -> Dataset[Query]:
-        return Unlabelled([pair.image for pair in self.splits["test"]], self.preprocessing)
+    def predict_dataset(self) -> Dataset[PredictionBatch]:
+        return Unlabelled([pair.image for pair in self.splits["test"]], self.eval_transform)
 
 
-class Examples(Dataset[Scenes]):
+class Examples(Dataset[SegmentationBatch]):
     """Images with their masks, whole, or parts of them to learn from."""
 
     def __init__(
-        self, pairs: Sequence[Pair], preprocessing: SceneFormat, augmentation: SceneAugmentation | None = None
+        self,
+        pairs: Sequence[Pair],
+        eval_transform: SegmentationEvalTransform,
+        augmentation: SegmentationTrainTransform | None = None,
     ) -> None:
-        self.pairs, self.preprocessing, self.augmentation = pairs, preprocessing, augmentation
-        self.table = preprocessing.table
+        self.pairs, self.eval_transform, self.augmentation = pairs, eval_transform, augmentation
+        self.table = eval_transform.table
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Scenes:  # one image and its mask, not yet a list
+    def __getitem__(self, index: int) -> SegmentationBatch:  # one image and its mask, not yet a list
         pair = self.pairs[index]
         image = read_image(pair.image)
         mask = read_mask(pair.mask, self.table, image.shape[1:])
         if self.augmentation is not None:
             image, mask = self.augmentation(image, mask)
-        return Scenes(self.preprocessing(image), mask.long())  # type: ignore[arg-type]
+        return SegmentationBatch(self.eval_transform(image), mask.long())  # type: ignore[arg-type]
 
 
-class Unlabelled(Dataset[Query]):
+class Unlabelled(Dataset[PredictionBatch]):
     """Images under their paths."""
 
-    def __init__(self, paths: Sequence[Path], preprocessing: SceneFormat) -> None:
-        self.paths, self.preprocessing = paths, preprocessing
+    def __init__(self, paths: Sequence[Path], eval_transform: SegmentationEvalTransform) -> None:
+        self.paths, self.eval_transform = paths, eval_transform
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Query:
-        return Query(self.preprocessing(read_image(self.paths[index])), str(self.paths[index]))
+    def __getitem__(self, index: int) -> PredictionBatch:
+        return PredictionBatch(self.eval_transform(read_image(self.paths[index])), str(self.paths[index]))
