@@ -118,7 +118,7 @@ def test_it_loads_without_errors_and_asks_nobody_else(page, address):
 def test_layer_and_group_change_the_map(page):
     page.changes(["heat-a", "kernels-a"], lambda: page.choose("layer-a", "stem.1"))
     page.changes(["heat-a", "window-a"], lambda: page.choose("group-a", "1"))
-    page.wait(lambda: "2 groups of 3 x 3 weights" in page.text("legend-a"))
+    page.wait(lambda: "2 groups, window 3 x 3" in page.text("legend-a"))
 
 
 def test_a_click_shows_the_kernels_of_that_pixel(page):

@@ -1,5 +1,6 @@
 """What the page gives to whom."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -7,6 +8,17 @@ import httpx
 import pytest
 from clients import Client
 from mischief import READ, REFUSED
+
+from involution.explore import server as server_module
+
+
+def test_the_environment_is_restored(monkeypatch):
+    monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")
+    before = dict(os.environ)
+    with server_module._environment("folder"):
+        assert os.environ["GRADIO_TEMP_DIR"] == "folder"
+        assert "GRADIO_ALLOWED_PATHS" not in os.environ
+    assert dict(os.environ) == before
 
 
 @pytest.fixture

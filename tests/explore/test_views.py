@@ -7,7 +7,9 @@ import torch
 from involution.explore import explorer as module
 from involution.explore import pictures
 from involution.explore.explorer import Explorer, Recent, Source, photograph, samples
+from involution.explore.network import Look
 from involution.explore.views import show
+from involution.visualize import Generated, colors
 
 
 def test_the_network_sees_the_normalized_image(network, pictures):
@@ -51,7 +53,7 @@ def test_a_click_shows_the_kernels_of_that_pixel(explorer, view):
     shown = show(explorer, replace(view, place=(0.26, 0.4)))
     look = explorer.look(view.source, view.image, 32)
     i, j = 12, 12  # 0.4 of 32 rows, 0.26 of 48 columns
-    assert shown.facts.startswith("row 12 of 32, column 12 of 48; 2 groups of 3 x 3")
+    assert shown.facts.startswith("row 12 of 32, column 12 of 48; 2 groups, window 3 x 3")
     kernel = look.layers["stem.1"].kernel[0, :, :, :, i, j]
     strongest = kernel.flatten().abs().argmax().item()
     group, tap = divmod(strongest, 9)
@@ -59,6 +61,17 @@ def test_a_click_shows_the_kernels_of_that_pixel(explorer, view):
     end = [0x67, 0x00, 0x1F] if kernel.flatten()[strongest] > 0 else [0x05, 0x30, 0x61]
     assert shown.kernels[row + 4, column + 4].tolist() == pytest.approx(end, abs=1)
     assert not np.array_equal(show(explorer, replace(view, place=(0.9, 0.9))).kernels, shown.kernels)
+
+
+def test_both_sheets_of_kernels_share_one_colour_scale():
+    kernel = torch.ones(1, 1, 1, 1, 2, 2)
+    kernel[..., 0, 0] = 0.25  # the mean over the image is 0.8125
+    look = Look(torch.zeros(3, 2, 2), {"a": Generated(kernel, (2, 2), (1, 1), (1, 1), (0, 0))}, [])
+    sheets = pictures.kernels_picture(look, "a", (0, 0))
+    here, mean = sheets[26 + 16 + 4, 4], sheets[sheets.shape[0] // 2 + 26 + 16 + 4, 4]
+    end = torch.tensor(0.8125)
+    assert mean.tolist() == colors.colors(end, 0.8125).tolist()
+    assert here.tolist() == colors.colors(torch.tensor(0.25), 0.8125).tolist()
 
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 1), (0.999, 0.001), (-3, 7)])

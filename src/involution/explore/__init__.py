@@ -1,4 +1,4 @@
-"""Look into networks: image in, the kernels that every involution generates for it out; and a page for the browser."""
+"""Explore a network in the browser: for an image, the kernels that every involution generates."""
 
 from involution.explore.network import Look, Network
 from involution.explore.weights import load_network

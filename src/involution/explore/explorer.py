@@ -1,4 +1,4 @@
-"""What the pages of all users share: networks, and what they made of the last images, both bounded in memory."""
+"""State shared by all users of the page: networks and recent looks, both bounded in memory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from involution.explore.design import REDNETS
 from involution.explore.network import Look, Network
 from involution.explore.weights import load_network
 
-LOOKS = 2**28  # bytes of kernels that are kept, some dozen images
+LOOKS = 2**28  # bytes of kernels in the cache, about a dozen images
 KEPT_NETWORKS = 4
 DENSE = ("faster_rcnn/rednet50/involution", "semantic_fpn/rednet50/involution")  # offered beside the classifiers
-LARGEST = 1024  # pixels of the longer side of an image that is kept
+LARGEST = 1024  # longer side of a stored image, in pixels
 IMAGE_BYTES = 2**25
-"""Of an uploaded image file; its pixels are limited by `involution.data.files.MAX_PIXELS`."""
+"""Largest uploaded image file; `involution.data.files.MAX_PIXELS` limits its pixels."""
 
 Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """The values that were asked for last, as many as fit; the others are made again when asked for.
+    """A least-recently-used cache bounded by the total size of its values.
 
     Args:
-        capacity: of the sum of their sizes. The last value stays whatever its size.
-        size: of a value.
+        capacity: largest total size. The last value is kept whatever its size.
+        size: returns the size of a value.
     """
 
     def __init__(self, capacity: int, size: Callable[[Value], int]) -> None:
@@ -43,7 +43,7 @@ class Recent(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: object, make: Callable[[], Value]) -> Value:
-        """Return the value of `key`. Two threads that miss it at once both make it."""
+        """Return the value of `key`, made on a miss. Two threads that miss at once both make it."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -59,7 +59,7 @@ class Recent(Generic[Value]):
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image that somebody looks at: uint8 [3, H, W], and a key that is the same for the same pixels."""
+    """An image, uint8 [3, H, W], and a key derived from its pixels."""
 
     pixels: Tensor
     key: str
@@ -67,18 +67,18 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a network comes from: one of ours by its name, with the weights of a file or random ones."""
+    """A network by its name, with the weights of a checkpoint or random ones."""
 
     name: str | None
     checkpoint: Path | None = None
 
 
 class Explorer:
-    """Looks of networks at images, for several users at once.
+    """Networks, images and cached looks, for several users at once.
 
     Args:
-        checkpoints: files that are offered beside our networks without training, by the name that is shown.
-        images: that are offered, by the name that is shown.
+        checkpoints: files offered beside the untrained networks, by displayed name.
+        images: uint8 [3, H, W], by displayed name.
     """
 
     def __init__(self, checkpoints: Mapping[str, Path], images: Mapping[str, Tensor]) -> None:
@@ -89,10 +89,10 @@ class Explorer:
         self._looks: Recent[Look] = Recent(LOOKS, lambda look: look.bytes)
 
     def network(self, source: Source) -> Network:
-        """Return the network; it is read once.
+        """Return the network, from the cache if it is there.
 
         Raises:
-            ValueError: of `load_network`.
+            ValueError: see `load_network`.
         """
         try:
             return self._networks.get(source, lambda: load_network(source.name, source.checkpoint))
@@ -100,13 +100,13 @@ class Explorer:
             raise ValueError(_without_folder(error, source.checkpoint)) from None
 
     def look(self, source: Source, image: Photograph, size: int) -> Look:
-        """Show an image to a network, or recall what that gave."""
+        """Return the look of a network at an image, from the cache if it is there."""
         network = self.network(source)
         return self._looks.get((source, image.key, size), lambda: network.look(image.pixels, size))
 
 
 def photograph(pixels: Tensor) -> Photograph:
-    """Make an image, uint8 [3, H, W], small enough to keep."""
+    """Resize an image, uint8 [3, H, W], to at most `LARGEST` pixels a side."""
     factor = LARGEST / max(pixels.shape[-2:])
     if factor < 1:
         pixels = transforms.resize(pixels, [max(1, round(s * factor)) for s in pixels.shape[-2:]], antialias=True)
@@ -115,10 +115,10 @@ def photograph(pixels: Tensor) -> Photograph:
 
 
 def read_photograph(path: str | Path) -> Photograph:
-    """Read an image that somebody uploaded.
+    """Read an uploaded image.
 
     Raises:
-        ValueError: the file is too large or no image that can be decoded; the message does not say where it lies.
+        ValueError: the file is too large or cannot be decoded. The message does not contain its folder.
     """
     path = Path(path)
     if path.stat().st_size > IMAGE_BYTES:
@@ -130,12 +130,12 @@ def read_photograph(path: str | Path) -> Photograph:
 
 
 def _without_folder(error: ValueError, path: Path | None) -> str:
-    """Return what an error says; where files lie is no business of the page."""
+    """Return the message of an error without the folder of the file."""
     return str(error).replace(str(path), path.name) if path else str(error)
 
 
 def samples() -> dict[str, Tensor]:
-    """Return the photographs that ship with scikit-learn."""
+    """Return the two photographs bundled with scikit-learn."""
     from sklearn.datasets import load_sample_images
 
     bundle = load_sample_images()

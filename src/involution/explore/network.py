@@ -1,4 +1,4 @@
-"""A network that can be looked into."""
+"""A network whose generated kernels can be inspected."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torchvision.transforms.v2 import functional as transforms
 from involution.visualize import Generated, capture
 
 ASPECT = 4
-"""Longer images are shrunk further: the network never sees more than `size` times `size` times this."""
+"""Largest ratio of sides at full size; longer images are resized to at most `size`·`size`·`ASPECT` pixels."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a network made of one image.
+    """The kernels and predictions of a network for one image.
 
     Args:
-        image: [C, H, W] in [0, 1], as the network saw it.
-        layers: what each involution generated, in the order of application.
-        classes: (name, probability), the most probable first; empty where the network names nothing.
+        image: [C, H, W] in [0, 1], the input of the network before normalization.
+        layers: kernels of each involution, in the order of application.
+        classes: (name, probability), the most probable first; empty for an untrained network.
     """
 
     image: Tensor
@@ -33,18 +33,18 @@ class Look:
 
     @property
     def bytes(self) -> int:
-        """Memory that it holds."""
+        """Size in memory."""
         return self.image.nbytes + sum(generated.kernel.nbytes for generated in self.layers.values())
 
 
 class Network:
-    """A network, the images that it takes, and what its outputs are called.
+    """A network with its preprocessing and the names of its classes.
 
     Args:
-        model: of images [1, C, H, W], normalized.
-        size: length of the short side that images are resized to, in pixels.
-        mean, std: of every channel, in [0, 1]; their number is that of the channels.
-        classes: names of the outputs; empty if they have no meaning, as before training.
+        model: takes normalized images [1, C, H, W].
+        size: short side of the resized images, in pixels.
+        mean, std: per channel, for images in [0, 1].
+        classes: names of the outputs; empty for an untrained network.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Network:
         self.size = size
         self.classes = list(classes)
         self.mean, self.std = (torch.tensor(values).reshape(-1, 1, 1) for values in (mean, std))
-        self._one_at_a_time = threading.Lock()  # the hooks of `capture` would see each other's images
+        self._one_at_a_time = threading.Lock()  # concurrent hooks of `capture` would mix images
 
     @property
     def channels(self) -> int:
@@ -62,11 +62,11 @@ class Network:
         return len(self.mean)
 
     def look(self, image: Tensor, size: int | None = None) -> Look:
-        """Show the network an image, the whole of it.
+        """Apply the network to a whole image and keep the generated kernels.
 
         Args:
             image: uint8 [3, H, W].
-            size: as for the network.
+            size: short side of the resized image, in pixels; by default that of the network.
 
         >>> from involution import Involution2d
         >>> network = Network(Involution2d(3, group_channels=3, reduction_ratio=None), 8, [0, 0, 0], [1, 1, 1])

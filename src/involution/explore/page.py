@@ -1,4 +1,4 @@
-"""The page of `involution explore`: what stands where, and which event calls what. Its logic is in `views`."""
+"""The page of `involution explore`: the layout and the event handlers. The logic is in `views`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ CSS = """
 
 
 OWN_CHECKPOINT, OWN_IMAGE = "your checkpoint", "your image"
-OUTPUTS = 12  # components that change with the view
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
+Updates = dict[Any, Any]
+"""Components and their new values, as gradio takes them from an event handler."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The parts of one view."""
+    """The components of one view."""
 
     view: gr.State
     network: gr.Dropdown
@@ -53,7 +54,7 @@ class Panel:
 
     @property
     def outputs(self) -> list[Any]:
-        """What changes with the view, in the order of `_outputs`."""
+        """The components that change with the view."""
         return [
             *(self.view, self.message, self.network, self.sample, self.layer, self.group, self.size),
             *(self.heat, self.legend, self.kernels, self.window, self.classes),
@@ -61,7 +62,7 @@ class Panel:
 
 
 def create_page(explorer: Explorer) -> gr.Blocks:
-    """Return the page, ready to be launched."""
+    """Return the page, to be launched by `serve`."""
     start = View(next(iter(explorer.sources.values())), next(iter(explorer.images.values())))
     page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
     with page:
@@ -76,8 +77,12 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             _connect_choices(explorer, panel)
             _connect_clicks(explorer, panel, (first, second), compare)
         compare.change(lambda on: gr.Column(visible=on), compare, beside, **HIDDEN)
-        both = [*first.outputs, *second.outputs]
-        page.load(lambda: _answer(explorer, lambda: start) * 2, None, both, **HIDDEN)
+        page.load(
+            lambda: {k: v for panel in (first, second) for k, v in _update(explorer, panel, lambda: start).items()},
+            None,
+            [*first.outputs, *second.outputs],
+            **HIDDEN,
+        )
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
@@ -102,11 +107,11 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
             gr.Markdown("**Sum of the kernel at every pixel**")
             heat = gr.Image(label="Heat map", elem_id=f"heat-{name}", elem_classes="picture", **picture)
             legend = gr.HTML(elem_id=f"legend-{name}")
-            classes = gr.Label(label="What it is taken for", elem_id=f"classes-{name}", show_heading=False)
+            classes = gr.Label(label="Predicted classes", elem_id=f"classes-{name}", show_heading=False)
         with gr.Column(scale=4, min_width=360):
             gr.Markdown("**Kernels of all groups**")
             kernels = gr.Image(label="Kernels", elem_id=f"kernels-{name}", **picture)
-            gr.Markdown("**Where the kernel looks**: its weights over the image")
+            gr.Markdown("**The kernel over its window of the image**")
             window = gr.Image(label="Window", elem_id=f"window-{name}", **picture)
     return Panel(
         view=gr.State(start, time_to_live=3600),
@@ -127,22 +132,22 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
 
 
 def _connect_choices(explorer: Explorer, panel: Panel) -> None:
-    def on(event: Callable[..., Any], part: Any, change: Callable[[View, Any], View]) -> None:
-        def answer(view: View, value: Any) -> list[Any]:
-            return _answer(explorer, lambda: change(view, value))
+    def on(event: Callable[..., Any], component: Any, change: Callable[[View, Any], View]) -> None:
+        def update(view: View, value: Any) -> Updates:
+            return _update(explorer, panel, lambda: change(view, value))
 
-        event(answer, [panel.view, part], panel.outputs, show_progress="hidden", **HIDDEN)
+        event(update, [panel.view, component], panel.outputs, show_progress="hidden", **HIDDEN)
 
     def network(view: View, name: str) -> View:
         source = explorer.sources.get(name, view.own_source)
         if source is None:
-            raise ValueError("checkpoint: expected one from you, got none yet")
+            raise ValueError("checkpoint: expected an uploaded file, got none")
         return replace(view, source=source, size=0)
 
     def sample(view: View, name: str) -> View:
         image = explorer.images.get(name, view.own_image)
         if image is None:
-            raise ValueError("image: expected one from you, got none yet")
+            raise ValueError("image: expected an uploaded file, got none")
         return replace(view, image=image)
 
     def upload(view: View, path: str) -> View:
@@ -163,14 +168,18 @@ def _connect_choices(explorer: Explorer, panel: Panel) -> None:
 
 
 def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Panel], compare: gr.Checkbox) -> None:
-    """Have a click move the place in both views."""
+    """Move the selected pixel of both views on a click."""
 
-    def click(view: View, first: View, second: View, compared: bool, event: gr.SelectData) -> list[Any]:
+    def click(view: View, first: View, second: View, compared: bool, event: gr.SelectData) -> Updates:
         (x, y), (width, height) = event.index, shown_size(view.image.pixels)
         place = (x + 0.5) / width, (y + 0.5) / height
+        left, right = panels
         moved = replace(second, place=place)
-        right = _answer(explorer, lambda: moved) if compared else [moved, *[gr.skip()] * (OUTPUTS - 1)]
-        return [*_answer(explorer, lambda: replace(first, place=place)), *right]
+        hidden = {right.view: moved}  # the second view is drawn only if it is visible
+        return {
+            **_update(explorer, left, lambda: replace(first, place=place)),
+            **(_update(explorer, right, lambda: moved) if compared else hidden),
+        }
 
     clicked.heat.select(
         click,
@@ -182,31 +191,28 @@ def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Pan
     )
 
 
-def _answer(explorer: Explorer, change: Callable[[], View]) -> list[Any]:
-    """Return what the page shows now; where that is a mistake, a message, all else staying as it was."""
+def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Updates:
+    """Return the new values of a panel's components; on a wrong input, the message only."""
     try:
-        return _outputs(explorer, change())
+        shown = show(explorer, change())
     except ValueError as error:
-        message = gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)
-        return [gr.skip(), message, *[gr.skip()] * (OUTPUTS - 2)]
-
-
-def _outputs(explorer: Explorer, view: View) -> list[Any]:
-    shown = show(explorer, view)
+        return {panel.message: gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)}
     view = shown.view
     end = f"{shown.end:.2g}"
     legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{html.escape(shown.facts)}</small>'
-    return [
-        view,
-        gr.HTML("", visible=False),
-        next((name for name, source in explorer.sources.items() if source == view.source), OWN_CHECKPOINT),
-        next((name for name, image in explorer.images.items() if image.key == view.image.key), OWN_IMAGE),
-        gr.Dropdown(choices=shown.layers, value=view.layer),
-        gr.Dropdown(choices=list(range(shown.groups)), value=view.group),
-        view.size,
-        shown.heat,
-        legend,
-        shown.kernels,
-        shown.window,
-        gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),
-    ]
+    networks = (name for name, source in explorer.sources.items() if source == view.source)
+    images = (name for name, image in explorer.images.items() if image.key == view.image.key)
+    return {
+        panel.view: view,
+        panel.message: gr.HTML("", visible=False),
+        panel.network: next(networks, OWN_CHECKPOINT),
+        panel.sample: next(images, OWN_IMAGE),
+        panel.layer: gr.Dropdown(choices=shown.layers, value=view.layer),
+        panel.group: gr.Dropdown(choices=list(range(shown.groups)), value=view.group),
+        panel.size: view.size,
+        panel.heat: shown.heat,
+        panel.legend: legend,
+        panel.kernels: shown.kernels,
+        panel.window: shown.window,
+        panel.classes: gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),
+    }

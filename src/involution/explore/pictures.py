@@ -1,8 +1,9 @@
-"""The pictures of the page: pure functions from what a network made of an image to pixels, uint8 [H, W, 3]."""
+"""The pictures of the page: pure functions from a `Look` to pixels, uint8 [H, W, 3]."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -14,7 +15,7 @@ from involution.visualize.pixels import mosaic
 
 Picture = NDArray[np.uint8]
 Place = tuple[float, float]
-"""(x, y) on the image, in parts of its width and height."""
+"""(x, y) on the image, as fractions of its width and height."""
 
 SIDE = 640  # pixels, of the longer side of a picture
 TAP = 9  # pixels of the picture, of one tap in a sheet of kernels
@@ -31,26 +32,26 @@ def heat_picture(image: Tensor, look: Look, layer: str, group: int, place: Place
 
 
 def shown_size(image: Tensor) -> tuple[int, int]:
-    """Return width and height that an image is drawn in."""
+    """Return the width and height at which an image is drawn."""
     height, width = image.shape[-2:]
     factor = SIDE / max(height, width)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def scale(look: Look, layer: str, group: int) -> float:
-    """Return where the colours of that heat map end."""
+    """Return the limit of the colour scale of that heat map."""
     return colors.limit(look.layers[layer].kernel[0, group].sum((0, 1)))
 
 
 def kernels_picture(look: Look, layer: str, place: Place) -> Picture:
-    """Draw the kernels of all groups at a place, numbered; below them their means over the image.
+    """Draw the kernels of all groups at a place, and below them their means over the image.
 
-    One scale for all, from the largest weight here with a minus to that with a plus.
+    Both sheets share one symmetric colour scale, which ends at the largest absolute value in either.
     """
     generated = look.layers[layer]
     i, j = generated.pixel(*place)
     here, mean = generated.kernel[0, ..., i, j], generated.kernel[0].mean((3, 4))
-    end = here.abs().max().item() or 1.0
+    end = torch.stack([here, mean]).abs().max().item() or 1.0
     sheets = [
         _sheet(here, end, f"at the pixel; colours end at ±{end:.2g}"),
         _sheet(mean, end, "mean over the image, as a convolution would have"),
@@ -59,7 +60,7 @@ def kernels_picture(look: Look, layer: str, place: Place) -> Picture:
 
 
 def window_picture(image: Tensor, look: Look, layer: str, group: int, place: Place) -> Picture:
-    """Draw the part of the image around a window, and the kernel over it: what the sum at that pixel weighs how."""
+    """Draw the part of the image around a window and, over it, the kernel that weights these pixels."""
     generated = look.layers[layer]
     i, j = generated.pixel(*place)
     kernel = generated.kernel[0, group, :, :, i, j]

@@ -1,4 +1,4 @@
-"""Serve the page to browsers on this machine, and to nobody else."""
+"""Serve the page to browsers on this machine only."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from contextlib import contextmanager
 from involution.explore.explorer import Explorer
 
 HOST = "127.0.0.1"
-UPLOAD_BYTES = 2**29  # of a checkpoint; images are held to less
-SESSIONS = 32  # users whose view is remembered
+UPLOAD_BYTES = 2**29  # largest checkpoint; the limit of images is lower
+SESSIONS = 32  # users whose view is kept
 
 
 @contextmanager
 def serve(explorer: Explorer, port: int | None = None) -> Iterator[str]:
-    """Serve the page as long as the context lasts, and yield its address.
+    """Serve the page while the context is open, and yield its address.
 
-    Nothing but the page and what its users brought can be fetched; what they brought lies in a folder of its own that
-    goes with the context. Nothing is asked of, or reported to, other machines.
+    Only the page and uploaded files can be fetched. Uploads are kept in a temporary folder, which is removed at exit.
+    No request is sent to other machines. The environment is restored at exit.
 
     Args:
-        port: None is the first that is free from 7860 on.
+        port: None takes the first free port from 7860 on.
 
     Raises:
         OSError: the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="involution-explore-") as folder:
-        for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-            del os.environ[name]  # such as GRADIO_ALLOWED_PATHS, which would open folders to whoever asks
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with tempfile.TemporaryDirectory(prefix="involution-explore-") as folder, _environment(folder):
         import gradio as gr  # reads the environment
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -38,7 +35,7 @@ def serve(explorer: Explorer, port: int | None = None) -> Iterator[str]:
         from involution.explore.page import CSS, create_page
 
         page = create_page(explorer)
-        # A name that a stranger's server resolves to this machine is not one of ours.
+        # Against DNS rebinding: refuse requests for other host names.
         ours = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
         sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
         _, address, _ = page.launch(
@@ -64,3 +61,17 @@ def serve(explorer: Explorer, port: int | None = None) -> Iterator[str]:
             yield address
         finally:
             page.close(verbose=False)
+
+
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """Replace the settings of gradio in the environment, and restore them at exit."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        del os.environ[name]  # such as GRADIO_ALLOWED_PATHS, which would make folders public
+    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before

@@ -1,4 +1,4 @@
-"""What one user looks at, and what the page shows for it. No page here: state in, pictures out."""
+"""From the state of one user to the pictures of the page; independent of gradio."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from involution.explore.pictures import Picture, Place
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at.
+    """The state of one panel.
 
     Args:
         source: of the network.
-        image: that it is shown.
-        size: short side of the image that the network sees, in pixels; 0 is what the network was made for.
-        layer: an involution of the network; "" is `default_layer`.
-        group: of its channels.
-        place: of the kernel, on the image.
-        own_source, own_image: what the user has brought.
+        image: input of the network.
+        size: short side of the resized image, in pixels; 0 is that of the network's training.
+        layer: name of an involution; "" is `default_layer`.
+        group: group of channels.
+        place: the selected pixel, on the image.
+        own_source, own_image: uploaded by the user.
     """
 
     source: Source
@@ -36,13 +36,13 @@ class View:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is seen, and what can be chosen now."""
+    """The pictures of a view, and the choices that its network offers."""
 
     view: View
     layers: list[str]
     groups: int
     heat: Picture
-    end: float  # of the colours
+    end: float  # limit of the colour scale
     kernels: Picture
     window: Picture
     classes: list[tuple[str, float]]
@@ -50,7 +50,7 @@ class Shown:
 
 
 def show(explorer: Explorer, view: View) -> Shown:
-    """Return the pictures of a view. A layer or group that the network has not becomes one that it has.
+    """Return the pictures of a view. A layer or group that the network lacks is replaced by one that it has.
 
     Raises:
         ValueError: the network cannot be read.
@@ -74,7 +74,7 @@ def show(explorer: Explorer, view: View) -> Shown:
         pictures.kernels_picture(look, view.layer, view.place),
         pictures.window_picture(view.image.pixels, look, view.layer, view.group, view.place),
         look.classes,
-        f"row {i} of {rows}, column {j} of {columns}; {groups} groups of {kh} x {kw} weights",
+        f"row {i} of {rows}, column {j} of {columns}; {groups} groups, window {kh} x {kw}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures: what the generated kernels look like, and how training went."""
+"""Pictures of generated kernels and learning curves."""
 
 from involution.visualize.curves import draw_curves, read_curves
 from involution.visualize.generated import Generated, capture, heat_maps, kernels

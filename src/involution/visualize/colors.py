@@ -1,4 +1,4 @@
-"""Colours of signed values: red is positive, blue negative, white zero; told apart with every kind of colour vision."""
+"""A diverging, colour-blind safe colour scale for signed values: red positive, blue negative, white zero."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MAP = matplotlib.colormaps["RdBu_r"]  # ColorBrewer's
-QUANTILE = 0.99  # of the absolute values; what lies beyond, mostly at the border of the image, has the last colour
+QUANTILE = 0.99  # of the absolute values; larger ones, mostly at the image border, get the last colour
 
 
 def limit(values: Tensor) -> float:
-    """Return where the scale of these values ends, on both sides of zero."""
+    """Return the limit of a symmetric colour scale for these values."""
     largest = values.detach().float().abs().flatten().quantile(QUANTILE).item() if values.numel() else 0.0
     return largest or 1.0
 
@@ -29,12 +29,12 @@ def colors(values: Tensor, end: float) -> NDArray[np.uint8]:
 
 
 def over(image: Tensor, heat: Tensor, end: float) -> NDArray[np.uint8]:
-    """Draw a heat map over its image: the hue is the map's, the lightness that of the image too.
+    """Draw a heat map over its image: the colour shows the map, the lightness the image.
 
     Args:
         image: [C, H, W] in [0, 1], RGB or grey.
         heat: [H', W'], resized bilinearly to the image.
-        end: of the scale.
+        end: limit of the colour scale.
 
     Returns:
         [H, W, 3].
@@ -46,7 +46,7 @@ def over(image: Tensor, heat: Tensor, end: float) -> NDArray[np.uint8]:
 
 
 def bar(figure: Figure, axes: Axes, end: float, label: str) -> None:
-    """Draw the scale, from −end to end, in axes of its own."""
+    """Draw the colour bar, from −end to end, into `axes`."""
     shown = figure.colorbar(ScalarMappable(Normalize(-end, end), MAP), cax=axes, orientation="horizontal")
     shown.set_ticks([-end, 0, end], labels=[f"−{end:.2g}", "0", f"{end:.2g}"])
     shown.ax.tick_params(labelsize=6, length=2)

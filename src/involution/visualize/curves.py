@@ -1,4 +1,4 @@
-"""Learning curves, from the CSV logs of Lightning."""
+"""Learning curves from the CSV logs of Lightning."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Curve = list[tuple[float, float]]
 
 
 def read_curves(run: str | Path) -> dict[str, Curve]:
-    """Return the curve of every quantity in the log of a run, by its name.
+    """Return the curve of every logged quantity, by name.
 
-    Lightning counts epochs from 0 and writes at their ends; here the end of the first is 1. Of an epoch that a resumed
-    run repeated, the last value counts.
+    Lightning numbers epochs from 0 and logs at their ends; here the end of the first epoch is 1. If a resumed run
+    repeated an epoch, the last value is used.
 
     Args:
-        run: `metrics.csv`, the folder `version_N` that it is in, or one with such folders, of which the last counts.
+        run: `metrics.csv`, its folder `version_N`, or a folder of such folders, of which the latest is read.
 
     Raises:
         ValueError: there is no log, or it has no epochs.
@@ -42,12 +42,12 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
 
 
 def draw_curves(runs: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Draw a panel per kind of quantity, what stands behind the last slash of its name; a colour per run.
+    """Draw one panel per quantity, named by the part behind the last slash, with one colour per run.
 
-    Lines of training are dashed, those of validation whole.
+    Training curves are dashed, validation curves solid.
 
     Args:
-        runs: curves under the name of the run, from `read_curves`.
+        runs: curves by the name of the run, from `read_curves`.
     """
     kinds = sorted({_kind(name) for curves in runs.values() for name in curves})
     figure = Figure(figsize=(4.2 * len(kinds), 3.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""The kernels that a network generates for images, kept while it runs."""
+"""The kernels that a network generates, captured by hooks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from involution.layers import Involution2d
 
 @dataclass(frozen=True)
 class Generated:
-    """What one involution generated, and where its windows lie.
+    """The kernels of one involution, and the geometry of its windows.
 
     Args:
         kernel: [B, G, Kh, Kw, Ho, Wo].
-        extent: (H, W) of the layer's input, in its pixels, that the image covers: all of it, or in a detector the part
-            that is not padding.
+        extent: (H, W) of the part of the layer's input that the image covers, in pixels of that input. A detector pads
+            its images; the padding is not part of the extent.
         stride, dilation, padding: of the layer, (vertical, horizontal), in pixels of its input.
     """
 
@@ -33,16 +33,16 @@ class Generated:
     padding: tuple[int, int]
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
-        """Return row and column of the kernel generated at a place of the image, x and y in [0, 1] of its size."""
+        """Return the row and column of the kernel at a position of the image, x and y as fractions of its size."""
         rows, columns = self.kernel.shape[-2:]
         row, column = y * self.extent[0] / self.stride[0], x * self.extent[1] / self.stride[1]
         return min(max(int(row), 0), rows - 1), min(max(int(column), 0), columns - 1)
 
     def window(self, row: int, column: int) -> Tensor:
-        """Return where the taps of that kernel lie on the image: [Kh, Kw, 4], left, top, right and bottom of each.
+        """Return the positions of the taps of that kernel on the image: [Kh, Kw, 4], left, top, right, bottom.
 
-        In parts of the image's width and height; outside [0, 1] is outside the image. A tap is as large as a pixel of
-        the layer's input. What lies behind such a pixel, its receptive field, is larger.
+        Positions are fractions of the image's width and height; values outside [0, 1] are outside the image. A tap has
+        the size of a pixel of the layer's input; the receptive field of that pixel is larger.
         """
         kh, kw = self.kernel.shape[2:4]
         tops = torch.arange(kh) * self.dilation[0] + row * self.stride[0] - self.padding[0]
@@ -54,18 +54,18 @@ class Generated:
 
 @torch.no_grad()
 def capture(model: nn.Module, images: Tensor) -> tuple[dict[str, Generated], Any]:
-    """Apply `model` to `images` and keep the kernels that its involutions generate.
+    """Apply `model` to `images` and return the kernels that its involutions generate.
 
-    The model is left in the mode that it was in. A layer that is applied several times, as the heads of a detector are
-    to every level, appears as `name[0]`, `name[1]` and so on. Involutions of a detector's heads for regions are left
-    out: they do not see the image.
+    The training mode of the model is restored. A layer that is applied several times, such as a detector's head to
+    every level, appears as `name[0]`, `name[1]` and so on. Involutions in the RoI heads of a detector are left out,
+    because their inputs are regions, not the image.
 
     Args:
         model: called once, in evaluation mode.
-        images: [B, C, H, W], what the model takes.
+        images: [B, C, H, W], the input of the model.
 
     Returns:
-        What was generated, in the order of application under the name of the layer, and the output of the model.
+        The kernels by the name of the layer, in the order of application, and the output of the model.
 
     Raises:
         ValueError: there is no involution in the model.
@@ -76,7 +76,7 @@ def capture(model: nn.Module, images: Tensor) -> tuple[dict[str, Generated], Any
     {'0': [1, 2, 7, 7, 9, 6], '1': [1, 2, 7, 7, 5, 3]}
     """
     kept: dict[str, list[Generated]] = {}
-    share = [1.0, 1.0]  # of a detector's padded batch that the images cover
+    share = [1.0, 1.0]  # of a detector's padded batch that the image covers
 
     def keep(name: str, layer: Involution2d, inputs: tuple[Any, ...]) -> None:
         x = inputs[0]
@@ -109,19 +109,19 @@ def capture(model: nn.Module, images: Tensor) -> tuple[dict[str, Generated], Any
 
 
 def kernels(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Return the kernels of every pixel, [B, G, Kh, Kw, Ho, Wo] under the name of the layer; arguments of `capture`."""
+    """Return the kernels [B, G, Kh, Kw, Ho, Wo] of every involution, by the name of the layer; see `capture`."""
     return {name: generated.kernel for name, generated in capture(model, images)[0].items()}
 
 
 def heat_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Sum the kernel of every pixel over its window, in every involution that `model` applies to `images`.
+    """Return the sum of every generated kernel over its window, for each involution in `model`.
 
         map[b, g, i, j] = Σ_{u,v} kernel[b, g, u, v, i, j]
 
     Li et al., "Involution", CVPR 2021, section 5 and Figure 3. Arguments and errors are those of `capture`.
 
     Returns:
-        For each involution, in the order of application, [B, G, Ho, Wo] under the name of the layer.
+        [B, G, Ho, Wo] for each involution, by the name of the layer, in the order of application.
 
     >>> maps = heat_maps(nn.Sequential(Involution2d(32), Involution2d(32, stride=2)), torch.rand(1, 32, 9, 6))
     >>> {name: list(map.shape) for name, map in maps.items()}

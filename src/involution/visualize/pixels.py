@@ -1,4 +1,4 @@
-"""The generated kernels themselves, at chosen pixels, beside what a convolution would have there."""
+"""Generated kernels at chosen pixels, beside the mean kernel."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ GAP = 1  # cells between two kernels
 def draw_kernels(
     image: Tensor, generated: Generated, pixels: Sequence[tuple[float, float]], groups: int = 8, title: str = ""
 ) -> Figure:
-    """Draw the kernels of one image at some of its pixels, a row per pixel and a column per group.
+    """Draw the kernels of one image at chosen pixels, a row per pixel and a column per group.
 
-    The last row is what a convolution has at every pixel, one kernel: the mean of the generated kernels over the image,
-    of all fixed kernels the one nearest to them. On the image, each number stands in the window of its pixel.
+    The last row is the mean of the generated kernels over the image: the fixed kernel, as a convolution has, that is
+    nearest to them in squared error. On the image, each window carries the number of its pixel.
 
     Args:
         image: [C, H, W] in [0, 1], RGB or grey.
-        generated: by one layer for this image alone, from `capture`.
-        pixels: (x, y), in pixels of the image, (0, 0) being the middle of the first.
-        groups: at most.
+        generated: the kernels of one layer for this image, from `capture`.
+        pixels: (x, y), in pixels of the image; (0, 0) is the centre of the first pixel.
+        groups: largest number of columns.
         title: of the figure, such as the name of the layer.
 
     Raises:
-        ValueError: there is no pixel, or one outside the image.
+        ValueError: `pixels` is empty, or one of them is outside the image.
 
     >>> from involution import Involution2d
     >>> from involution.visualize import capture

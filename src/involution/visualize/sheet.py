@@ -1,4 +1,4 @@
-"""The paper's Figure 3: a row per image, a column per group, the sum of every pixel's kernel over the image."""
+"""The paper's Figure 3: heat maps of the kernels' sums over the images, a row per image and a column per group."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from involution.visualize import colors
 
 
 def draw_heat_maps(images: Sequence[Tensor], maps: Mapping[str, Sequence[Tensor]], groups: int = 4) -> Figure:
-    r"""Draw one row per image: the image, and of every layer the maps of its first groups over the image.
+    r"""Draw one row per image: the image, then the maps of the first groups of every layer over the image.
 
-    Red is positive, blue negative, white zero. Every column has a scale of its own, the same for all images.
+    Red is positive, blue negative, white zero. Every column has its own scale, the same for all images.
 
     Args:
-        images: each [C, H, W] in [0, 1], RGB or grey; [B, C, H, W] will do.
-        maps: under the name of each layer the maps of these images, each [G, H', W']; from `heat_maps`.
-        groups: of each layer, at most.
+        images: each [C, H, W] in [0, 1], RGB or grey; [B, C, H, W] is accepted.
+        maps: by the name of the layer, one map [G, H', W'] per image; from `heat_maps`.
+        groups: largest number of groups per layer.
 
     Raises:
-        ValueError: there is no image, or a layer has not one map for each.
+        ValueError: there is no image, or a layer does not have one map per image.
 
     >>> import torch
     >>> draw_heat_maps(torch.rand(2, 3, 32, 48), {"layer": torch.randn(2, 4, 8, 12)}).axes[1].get_title()
