@@ -111,6 +111,20 @@ def test_without_bias():
     assert grads[3].shape == (0,)
 
 
+@pytest.mark.parametrize(
+    "mask", [(True, False, False, False), (False, True, False, False), (False, False, True, True)], ids=str
+)
+def test_output_mask(mask):
+    geometry = G(batch=1, height=3, width=5)
+    t = geometry.tensors(torch.float32, True)
+    span = t["reduced"], t["weight"], t["bias"], geometry.groups, geometry.window, *geometry.arguments
+    expected = plain("involution2d_spanned_backward")(t["grad"], t["x"], *span, mask)
+    moved = [v.to(DEVICE) if isinstance(v, torch.Tensor) else v for v in span]
+    grads = cuda.involution2d_spanned_backward(t["grad"].to(DEVICE), t["x"].to(DEVICE), *moved, mask)
+    for grad, value in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad.cpu(), value, rtol=1e-4, atol=1e-4)
+
+
 def test_any_strides():
     geometry = G(height=5, width=6)
     t = geometry.tensors(torch.float32)

@@ -11,6 +11,7 @@ import torch
 from geometries import GEOMETRIES, Geometry, empty_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from involution.ops import cpu, reference, spanned
 
@@ -127,6 +128,43 @@ def test_a_span_without_bias():
     span = (t["reduced"], t["weight"], None, geometry.groups, list(geometry.window), *geometry.arguments)
     torch.testing.assert_close(ops.involution2d_spanned(t["x"], *span), spanned.involution2d_spanned(t["x"], *span))
     assert ops.involution2d_spanned_backward(t["grad"], t["x"], *span)[3].shape == (0,)
+
+
+@pytest.mark.parametrize("mask", [[bool(i & 1 << k) for k in range(4)] for i in range(16)], ids=str)
+def test_gradients_of_the_spanned_form_that_are_not_wanted_have_no_elements(mask):
+    geometry = GEOMETRIES["stride 2, even"]
+    t = geometry.tensors(torch.float32)
+    span = (t["reduced"], t["weight"], t["bias"], geometry.groups, list(geometry.window), *geometry.arguments)
+    every = ops.involution2d_spanned_backward(t["grad"], t["x"], *span)
+    grads = ops.involution2d_spanned_backward(t["grad"], t["x"], *span, mask)
+    plainly = spanned.involution2d_spanned_backward(t["grad"], t["x"], *span, mask)
+    for wanted, grad, full, expected in zip(mask, grads, every, plainly, strict=True):
+        assert grad.shape == expected.shape == (full.shape if wanted else (0,))
+        if wanted:
+            torch.testing.assert_close(grad, full)
+
+
+@pytest.mark.parametrize("frozen", [("x",), ("weight", "bias"), ("reduced", "weight", "bias"), ("bias",)], ids=str)
+def test_frozen_inputs_of_the_spanned_form_cost_no_gradient(frozen):
+    geometry = GEOMETRIES["stride 2, even"]
+    t = geometry.tensors(torch.float64)
+    leaves = [t[name].requires_grad_(name not in frozen) for name in ("x", "reduced", "weight", "bias")]
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    numbers = (geometry.groups, list(geometry.window), *geometry.arguments)
+    masks = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "spanned_backward" in str(func):
+                masks.append(list(args[-1]))
+            return func(*args, **(kwargs or {}))
+
+    y = ops.involution2d_spanned(*leaves, *numbers)
+    with Watch():
+        got = torch.autograd.grad(y, wanted, t["grad"])
+    assert masks == [[leaf.requires_grad for leaf in leaves]]
+    expected = torch.autograd.grad(spanned.involution2d_spanned(*leaves, *numbers), wanted, t["grad"])
+    torch.testing.assert_close(got, expected)
 
 
 def samples():

@@ -57,29 +57,30 @@ def _backward_grad_kernel(ctx: Any, cotangent: Tensor) -> Grads:
 
 
 def _save_spanned(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    tensors = [value for value in inputs if isinstance(value, Tensor)]
-    ctx.save_for_backward(*tensors)
-    ctx.present = [isinstance(value, Tensor) for value in inputs]
-    ctx.numbers = inputs[-5:]  # groups, window, stride, padding, dilation
+    count = next(i for i, value in enumerate(inputs) if not isinstance(value, Tensor | None))
+    ctx.save_for_backward(*(value for value in inputs[:count] if value is not None))
+    ctx.present = [value is not None for value in inputs[:count]]
+    ctx.numbers = inputs[count:]  # groups, window, stride, padding, dilation and, for the backward, output_mask
 
 
 def _inputs(ctx: Any) -> list[Any]:
     """Return the tensors among the inputs, None for a bias that was not given."""
     saved = iter(ctx.saved_tensors)
-    return [next(saved) if present else None for present in ctx.present[:-5]]
+    return [next(saved) if present else None for present in ctx.present]
 
 
 def _backward_spanned(ctx: Any, grad: Tensor) -> Grads:
     inputs = _inputs(ctx)
-    grads = _ops.involution2d_spanned_backward(grad, *inputs, *ctx.numbers)
-    return (*(grad if value is not None else None for grad, value in zip(grads, inputs, strict=True)), *[None] * 5)
+    wanted = list(ctx.needs_input_grad[: len(inputs)])
+    grads = _ops.involution2d_spanned_backward(grad, *inputs, *ctx.numbers, wanted)
+    return (*(grad if w else None for grad, w in zip(grads, wanted, strict=True)), *[None] * len(ctx.numbers))
 
 
 def _backward_spanned_backward(ctx: Any, *cotangents: Tensor) -> Grads:
     # Rarely wanted and long by hand: differentiate the two steps.
     with torch.enable_grad():
         inputs = _inputs(ctx)
-        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[:-5]) if needed]
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[: len(inputs)]) if needed]
         outputs = spanned.involution2d_spanned_backward(*inputs, *ctx.numbers)
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
         grads = torch.autograd.grad(
@@ -89,7 +90,7 @@ def _backward_spanned_backward(ctx: Any, *cotangents: Tensor) -> Grads:
             create_graph=True,
             allow_unused=True,
         )
-    result: list[Tensor | None] = [None] * len(ctx.present)
+    result: list[Tensor | None] = [None] * (len(inputs) + len(ctx.numbers))
     for i, grad in zip(wanted, grads, strict=True):
         result[i] = grad
     return tuple(result)

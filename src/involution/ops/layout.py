@@ -9,6 +9,8 @@ from torch import Tensor
 
 Ints = Sequence[int]
 
+ALL = (True, True, True, True)  # every output of `involution2d_spanned_backward` is wanted
+
 
 def empty_like(like: Tensor, shape: Ints) -> Tensor:
     """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last if its channels lie densest.
@@ -45,12 +47,23 @@ def empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:
 
 
 def empty_spanned_backward(
-    grad: Tensor, x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, *_: Any
+    grad: Tensor,
+    x: Tensor,
+    reduced: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    window: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    output_mask: Sequence[bool] = ALL,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Allocate what `involution2d_spanned_backward` returns."""
+    """Allocate what `involution2d_spanned_backward` returns: no elements where `output_mask` is false."""
+    for_x, for_reduced, for_weight, for_bias = output_mask
     return (
-        empty_like(x, x.shape),
-        empty_like(reduced, reduced.shape),
-        weight.new_empty(weight.shape),
-        weight.new_empty([0] if bias is None else bias.shape),
+        empty_like(x, x.shape) if for_x else x.new_empty(0),
+        empty_like(reduced, reduced.shape) if for_reduced else x.new_empty(0),
+        weight.new_empty(weight.shape if for_weight else [0]),
+        weight.new_empty(bias.shape if for_bias and bias is not None else [0]),
     )

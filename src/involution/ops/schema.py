@@ -22,6 +22,7 @@ Ints = Sequence[int]
 
 _SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
+_MASK = ", bool[4] output_mask=[True, True, True, True]"
 _LIBRARY = torch.library.Library("involution", "DEF")
 
 
@@ -49,9 +50,23 @@ def _flops_spanned(
 
 
 def _flops_spanned_backward(
-    grad: Ints, x: Ints, reduced: Ints, weight: Ints, bias: Any, groups: int, window: Ints, *_: Any, **__: Any
+    grad: Ints,
+    x: Ints,
+    reduced: Ints,
+    weight: Ints,
+    bias: Any,
+    groups: int,
+    window: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    output_mask: Sequence[bool] = layout.ALL,
+    **_: Any,
 ) -> int:
-    return 2 * (2 * _multiply_adds(grad, window) + 3 * _span_multiply_adds(reduced, weight))
+    for_x, for_reduced, for_weight, _for_bias = output_mask
+    for_kernel = any(output_mask[1:])
+    spans = for_x + for_reduced + for_weight  # the kernels, spanned again for grad_x; the two products with grad_kernel
+    return 2 * ((for_x + for_kernel) * _multiply_adds(grad, window) + spans * _span_multiply_adds(reduced, weight))
 
 
 def _span_multiply_adds(reduced: Ints, weight: Ints) -> int:
@@ -59,10 +74,16 @@ def _span_multiply_adds(reduced: Ints, weight: Ints) -> int:
 
 
 def _define(
-    name: str, arguments: str, returns: str, compute: Callable[..., Any], empty: Callable[..., Any], flops: Any
+    name: str,
+    arguments: str,
+    returns: str,
+    compute: Callable[..., Any],
+    empty: Callable[..., Any],
+    flops: Any,
+    options: str = "",
 ) -> None:
     """Register one operator: its schema, the reference for every device, fake, autocast and multiply-adds."""
-    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}{options}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
     op = getattr(torch.ops.involution, name)
 
     def default(*args: Any) -> Any:
@@ -134,4 +155,5 @@ _define(
     spanned.involution2d_spanned_backward,
     layout.empty_spanned_backward,
     _flops_spanned_backward,
+    _MASK,
 )

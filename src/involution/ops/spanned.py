@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from involution.ops.layout import ALL
+
 Ints = Sequence[int]
 
 
@@ -52,14 +54,25 @@ def involution2d_spanned_backward(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    output_mask: Sequence[bool] = ALL,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of `x`, `reduced`, `weight` and `bias` (empty without one)."""
+    """Return the gradients of `x`, `reduced`, `weight` and `bias`.
+
+    A gradient has shape [0] where `output_mask` is false, and that of `bias` also where there is no bias.
+    """
     ops = torch.ops.involution
-    kernel = span(reduced, weight, bias, groups, window)
-    grad_x = ops.involution2d_grad_x(grad, kernel, x.shape[2:], stride, padding, dilation)
-    grad_kernel = ops.involution2d_grad_kernel(grad, x, groups, window, stride, padding, dilation)
-    grad_span = grad_kernel.flatten(1, 3)  # [B, G·Kh·Kw, Ho, Wo]
-    grad_reduced = torch.einsum("bthw,tr->brhw", grad_span, weight)
-    grad_weight = torch.einsum("bthw,brhw->tr", grad_span, reduced)
-    grad_bias = weight.new_empty(0) if bias is None else grad_span.sum((0, 2, 3))
+    for_x, for_reduced, for_weight, for_bias = output_mask
+    grad_x, grad_reduced, grad_weight, grad_bias = (x.new_empty(0) for _ in range(4))
+    if for_x:
+        kernel = span(reduced, weight, bias, groups, window)
+        grad_x = ops.involution2d_grad_x(grad, kernel, x.shape[2:], stride, padding, dilation)
+    if any(output_mask[1:]):
+        grad_kernel = ops.involution2d_grad_kernel(grad, x, groups, window, stride, padding, dilation)
+        grad_span = grad_kernel.flatten(1, 3)  # [B, G·Kh·Kw, Ho, Wo]
+        if for_reduced:
+            grad_reduced = torch.einsum("bthw,tr->brhw", grad_span, weight)
+        if for_weight:
+            grad_weight = torch.einsum("bthw,brhw->tr", grad_span, reduced)
+        if for_bias and bias is not None:
+            grad_bias = grad_span.sum((0, 2, 3))
     return grad_x, grad_reduced, grad_weight, grad_bias

@@ -201,7 +201,9 @@ Tensor involution2d_spanned(const Tensor& x, const Tensor& reduced, const Tensor
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> involution2d_spanned_backward(
     const Tensor& grad, const Tensor& x, const Tensor& reduced, const Tensor& weight, const std::optional<Tensor> bias,
-    int64_t groups, const Ints taps, const Ints stride, const Ints padding, const Ints dilation) {
+    int64_t groups, const Ints taps, const Ints stride, const Ints padding, const Ints dilation,
+    const std::vector<bool> output_mask) {
+  STD_TORCH_CHECK(output_mask.size() == 4, "output_mask: expected 4 values, got ", output_mask.size());
   check_spanned(x, reduced, weight, bias);
   check_like(grad, x);
   const Image from = image(x), outer = image(grad);
@@ -223,7 +225,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> involution2d_spanned_backward(
     torch::stable::zero_(grad_weight);
     torch::stable::zero_(grad_bias);
   }
-  return {grad_x, grad_reduced, grad_weight, grad_bias};
+  const Tensor none = empty_strided(x, {0}, {1});
+  return {output_mask[0] ? grad_x : none, output_mask[1] ? grad_reduced : none, output_mask[2] ? grad_weight : none,
+          output_mask[3] ? grad_bias : none};
 }
 
 // Which of the sets runs: 0 baseline, 1 avx2, 2 avx512.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from involution.ops import spanned
@@ -9,7 +11,7 @@ from involution.ops.cuda import launch
 from involution.ops.cuda.launch import Ints
 from involution.ops.cuda.spanned_grad_span import fill_grad_span
 from involution.ops.cuda.spanned_grad_x import fill_grad_x
-from involution.ops.layout import empty_spanned_backward
+from involution.ops.layout import ALL, empty_spanned_backward
 
 
 def involution2d_spanned_backward(
@@ -23,18 +25,21 @@ def involution2d_spanned_backward(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    output_mask: Sequence[bool] = ALL,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of `x`, `reduced`, `weight` and `bias` (empty without one), kernels made anew."""
-    grads = empty_spanned_backward(grad, x, reduced, weight, bias)
+    """Return the gradients of `x`, `reduced`, `weight` and `bias` that `output_mask` wants, kernels made anew."""
     geometry = (window, stride, padding, dilation)
+    grads = empty_spanned_backward(grad, x, reduced, weight, bias, groups, *geometry, output_mask)
     if launch.two_steps(x):
-        values = spanned.involution2d_spanned_backward(grad, x, reduced, weight, bias, groups, *geometry)
+        values = spanned.involution2d_spanned_backward(grad, x, reduced, weight, bias, groups, *geometry, output_mask)
         return tuple(g.copy_(value) for g, value in zip(grads, values, strict=True))
     if grad.numel() == 0:
         return tuple(g.zero_() for g in grads)
     grad_x, grad_reduced, grad_weight, grad_bias = grads
     with launch.on_device(x):
         contiguous = None if bias is None else bias.contiguous()
-        fill_grad_x(grad_x, grad, reduced, weight, contiguous, groups, *geometry)
-        fill_grad_span(grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight, groups, *geometry)
+        if output_mask[0]:
+            fill_grad_x(grad_x, grad, reduced, weight, contiguous, groups, *geometry)
+        if any(output_mask[1:]):
+            fill_grad_span(grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight, groups, *geometry)
     return grads

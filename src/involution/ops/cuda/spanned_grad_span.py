@@ -176,7 +176,7 @@ def fill_grad_span(
     padding: Ints,
     dilation: Ints,
 ) -> None:
-    """Write the gradients of reduced features, weight and bias.
+    """Write the gradients of reduced features, weight and bias; those without elements are not wanted.
 
     The gradient of the kernels, which is most of the work, is made once if the sums that every program keeps for the
     weight are small, as they are in the early stages, where it costs the most; else once for the features, by
@@ -189,12 +189,14 @@ def fill_grad_span(
     tiles = launch.programs(batch, rows, columns, tile.TQ)
     splits = min(tiles, PROGRAMS)
     blocks = 1
-    once = splits * weight.numel() * 4 <= WORKSPACE
+    for_reduced, for_weight = grad_reduced.numel() > 0, grad_weight.numel() + grad_bias.numel() > 0
+    once = not for_weight or splits * weight.numel() * 4 <= WORKSPACE
     if not once:
         blocks = -(-groups // tile.TG)
         splits = min(tiles, -(-PROGRAMS // blocks))
-    weight_sums = torch.zeros(splits, *weight.shape, dtype=torch.float32, device=x.device)
-    bias_sums = torch.zeros(splits, weight.shape[0], dtype=torch.float32, device=x.device)
+    rows_of_sums = weight.shape[0] if for_weight else 0
+    weight_sums = torch.zeros(splits, rows_of_sums, weight.shape[1], dtype=torch.float32, device=x.device)
+    bias_sums = torch.zeros(splits, rows_of_sums, dtype=torch.float32, device=x.device)
 
     def launch_for(reduced_too: bool, weight_too: bool, splits: int, blocks: int) -> None:
         contract[(splits * blocks, -(-features // at_once))](
@@ -215,7 +217,7 @@ def fill_grad_span(
             *padding,
             tiles,
             splits,
-            grad_reduced.stride(),
+            grad_reduced.stride() if reduced_too else reduced.stride(),
             grad.stride(),
             x.stride(),
             reduced.stride(),
@@ -232,10 +234,12 @@ def fill_grad_span(
         )
 
     if once:
-        launch_for(True, True, splits, 1)
+        launch_for(for_reduced, for_weight, splits if for_weight else tiles, 1)
     else:
-        launch_for(True, False, tiles, 1)
+        if for_reduced:
+            launch_for(True, False, tiles, 1)
         launch_for(False, True, splits, blocks)
-    grad_weight.copy_(weight_sums.sum(0))
+    if grad_weight.numel():
+        grad_weight.copy_(weight_sums.sum(0))
     if grad_bias.numel():
         grad_bias.copy_(bias_sums.sum(0))
