@@ -1,4 +1,4 @@
-"""RedNet: the bottleneck skeleton with involutions, five depths in timm's registry.
+"""RedNet: bottlenecks with involutions, in five depths.
 
 Li et al., "Involution: Inverting the Inherence of Convolution for Visual Recognition", CVPR 2021, section 4.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from involution.layers import Involution2d
 from involution.models.skeleton import stems
-from involution.models.skeleton.registration import preprocessing
+from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import plan
 from involution.models.skeleton.trunk import DEPTHS, Trunk
 
@@ -23,16 +23,17 @@ class RedNet(Trunk):
 
     Args:
         depth: 26, 38, 50, 101 or 152.
-        stem: "involution"; or "conv", ResNet's 7x7 convolution, and "deep", three 3x3 convolutions. The figures of the
-            paper's ablation are those of "conv".
-        stem_kernel_size: of the stem's involution. 3 in the released classifiers; 7 in the released detectors and
-            segmentors, and in the paper's counts of parameters and FLOPs. Weights of one do not fit the other.
-        kernel_size, group_channels, reduction_ratio: of the involutions in the blocks. `group_channels` "C" is one
-            kernel for all channels; `reduction_ratio` "W" a single span, as is None, which timm.create_model drops.
-        kwargs: of `Trunk`.
+        stem: "involution"; "conv", ResNet's 7x7 convolution; or "deep", three 3x3 convolutions. The paper's ablation
+            counts networks with "conv".
+        stem_kernel_size: of the stem's involution: 3 in the released classifiers; 7 in the released detectors and
+            segmentors and in the paper's counts of parameters and FLOPs. Weights of one do not fit the other.
+        kernel_size, group_channels, reduction_ratio: of the involutions in the blocks. `group_channels` "C" shares one
+            kernel among all channels. `reduction_ratio` "W" or None generates kernels with a single linear map;
+            `timm.create_model` drops arguments that are None.
+        kwargs: passed to `Trunk`.
 
     Raises:
-        ValueError: an argument has none of the values above.
+        ValueError: an argument is not one of the above.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class RedNet(Trunk):
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of an official classifier or backbone checkpoint under our names.
+    """Return the weights of an official classifier, an official backbone or a checkpoint of `involution fit`.
 
-    The official names are ours behind `backbone.` and `head.`; a training checkpoint holds them under `state_dict`. One
-    of `involution fit` has them behind `net.`.
+    Official checkpoints store them under `state_dict` with the prefixes `backbone.` and `head.`; checkpoints of
+    `involution fit` with the prefix `net.`.
 
     Raises:
-        ValueError: the stem involution of the checkpoint has another kernel size than the model's.
+        ValueError: the stem involution of the checkpoint has another kernel size than that of the model.
     """
     weights: dict[str, Tensor] = state_dict.get("state_dict", state_dict)
     for prefix in ("net.", "backbone.", "head."):
@@ -88,56 +89,39 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return weights
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        f"rednet{depth}.untrained": preprocessing(
-            first_conv="stem.0.conv",
-            paper_ids="arXiv:2103.06255",
-            origin_url="https://github.com/d-li14/involution",
-        )
-        for depth in DEPTHS
-    }
+default_cfgs = configurations(
+    (f"rednet{depth}" for depth in DEPTHS),
+    first_conv="stem.0.conv",
+    paper_ids="arXiv:2103.06255",
+    origin_url="https://github.com/d-li14/involution",
 )
-
-
-def _create(depth: int, pretrained: bool, **kwargs: Any) -> RedNet:
-    model: RedNet = build_model_with_cfg(
-        RedNet,
-        f"rednet{depth}",
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": (0, 1, 2, 3)},
-        depth=depth,
-        **kwargs,
-    )
-    return model
 
 
 @register_model
 def rednet26(pretrained: bool = False, **kwargs: Any) -> RedNet:
     """RedNet-26: 9.23 M parameters, 1.73 G multiply-adds with the 7x7 stem."""
-    return _create(26, pretrained, **kwargs)
+    return create(RedNet, "rednet26", pretrained, pretrained_filter_fn=checkpoint_filter_fn, depth=26, **kwargs)
 
 
 @register_model
 def rednet38(pretrained: bool = False, **kwargs: Any) -> RedNet:
     """RedNet-38."""
-    return _create(38, pretrained, **kwargs)
+    return create(RedNet, "rednet38", pretrained, pretrained_filter_fn=checkpoint_filter_fn, depth=38, **kwargs)
 
 
 @register_model
 def rednet50(pretrained: bool = False, **kwargs: Any) -> RedNet:
     """RedNet-50."""
-    return _create(50, pretrained, **kwargs)
+    return create(RedNet, "rednet50", pretrained, pretrained_filter_fn=checkpoint_filter_fn, depth=50, **kwargs)
 
 
 @register_model
 def rednet101(pretrained: bool = False, **kwargs: Any) -> RedNet:
     """RedNet-101."""
-    return _create(101, pretrained, **kwargs)
+    return create(RedNet, "rednet101", pretrained, pretrained_filter_fn=checkpoint_filter_fn, depth=101, **kwargs)
 
 
 @register_model
 def rednet152(pretrained: bool = False, **kwargs: Any) -> RedNet:
     """RedNet-152."""
-    return _create(152, pretrained, **kwargs)
+    return create(RedNet, "rednet152", pretrained, pretrained_filter_fn=checkpoint_filter_fn, depth=152, **kwargs)

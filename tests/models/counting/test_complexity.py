@@ -104,7 +104,7 @@ def test_both_counts_agree_on_what_they_share(size):
 @pytest.mark.parametrize(
     ("name", "kwargs", "message"),
     [
-        ("rednet55", {}, r"name: expected a network of timm's registry, got 'rednet55'; close to it: .*rednet50"),
+        ("rednet55", {}, r"name: expected a network of timm's registry, got 'rednet55'; close matches: .*rednet50"),
         ("", {}, "name: expected a network of timm's registry, got ''"),
         ("rednet26", {"input_size": (224,)}, r"input_size: expected height and width in pixels.*got \(224,\)"),
         ("rednet26", {"input_size": (0, 8)}, r"input_size: expected height and width in pixels.*got \(0, 8\)"),

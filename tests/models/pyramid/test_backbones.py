@@ -82,7 +82,7 @@ def test_stages_are_chosen():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "rednet27"}, "name: expected a network of timm's registry, got 'rednet27'; close to it: .*rednet2"),
+        ({"name": "rednet27"}, "name: expected a network of timm's registry, got 'rednet27'; close matches: .*rednet2"),
         ({"name": "resnet18", "out_indices": (4,)}, r"out_indices: expected stages from 0 to 3, got \(4,\)"),
         ({"name": "resnet18", "frozen_stages": 5}, "frozen_stages: expected -1 to 4, got 5"),
         (

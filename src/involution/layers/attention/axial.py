@@ -97,15 +97,19 @@ class AxialAttention2d(nn.Module):
         terms = torch.cat([products, by_query, _shear(by_key, span)], 1).flatten(2, 3)  # [B, 3·heads, taps·H, W]
         inside = _inside(height, span, query.device)
         logits = self.norm_logits(terms[:, :, inside]).unflatten(1, (3, self.heads)).sum(1)
-        everywhere = logits.new_full((*logits.shape[:2], taps * height, logits.shape[3]), -torch.inf)
+        everywhere = logits.new_full([len(logits), self.heads, taps * height, logits.shape[3]], -torch.inf)
         everywhere = everywhere.index_copy(2, inside, logits).unflatten(2, (taps, height))
         return everywhere.softmax(2, torch.promote_types(logits.dtype, torch.float32)).to(query.dtype)
 
 
 def _inside(height: int, span: int, device: torch.device) -> Tensor:
     """Return where in [2·span+1, height] flattened the tap of a row is a row too."""
-    rows = [range(max(0, -offset), min(height, height - offset)) for offset in range(-span, span + 1)]
-    return torch.tensor([tap * height + i for tap, seen in enumerate(rows) for i in seen], device=device)
+    inside: list[int] = []  # a list, not `nonzero`: the number of entries is then known without the values
+    for tap in range(2 * span + 1):
+        offset = tap - span
+        for i in range(max(0, -offset), min(height, height - offset)):
+            inside.append(tap * height + i)
+    return torch.tensor(inside, device=device)
 
 
 def _shear(x: Tensor, span: int) -> Tensor:

@@ -70,12 +70,13 @@ class BlockAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        missing = (0, -width % self.size, 0, -height % self.size)
-        mask = None
-        if any(missing):
+        missing = [0, -width % self.size, 0, -height % self.size]
+        mask: Tensor | None = None
+        if max(missing) > 0:
             mask = self._blocks(F.pad(x.new_ones(1, 1, height, width), missing), 1).squeeze(-1)[..., None, :] > 0
         padded = F.pad(x, missing)
-        query, key, value = (self._blocks(part(padded), self.heads) for part in (self.query, self.key, self._values))
+        query, key = self._blocks(self.query(padded), self.heads), self._blocks(self.key(padded), self.heads)
+        value = self._blocks(self._values(padded), self.heads)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)  # [B, blocks, heads, S·S, d]
         down, across = padded.shape[2] // self.size, padded.shape[3] // self.size
         y = y.unflatten(3, (self.size, self.size)).unflatten(1, (down, across))  # [B, down, across, heads, S, S, d]

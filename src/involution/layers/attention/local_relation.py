@@ -102,6 +102,5 @@ class LocalRelation2d(nn.Module):
 
     def _prior(self, x: Tensor) -> Tensor:
         """Return f of every relative position, in windows from −1 to 1: [G, Kh, Kw]."""
-        axes = [torch.linspace(-1, 1, k, device=x.device, dtype=x.dtype) for k in self.kernel_size]
-        positions = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+        positions = window.grid(self.kernel_size[0], self.kernel_size[1], x)
         return self.geometry(positions[None])[0]

@@ -90,8 +90,7 @@ class SANPairwise2d(_SAN2d):
         )
 
     def kernel(self, x: Tensor) -> Tensor:
-        axes = [torch.linspace(-1, 1, size, device=x.device, dtype=x.dtype) for size in x.shape[2:]]
-        position = self.position(torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])[None])
+        position = self.position(window.grid(x.shape[2], x.shape[3], x).flip(0)[None])
         position = (position[:, :, None, None] - self._near(position)).expand(len(x), -1, -1, -1, -1, -1)
         query, key = self.query(x), self.key(x)
         relation = torch.cat([query[:, :, None, None] - self._near(key), position], 1)  # [B, C/16 + 2, K, K, H, W]

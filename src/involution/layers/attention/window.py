@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-Ints = Sequence[int]
 
-
-def neighbors(x: Tensor, window: Ints) -> Tensor:
+def neighbors(x: Tensor, window: list[int]) -> Tensor:
     """Return the pixels of every window that lies inside `x`: [B, C, H, W] → [B, C, Kh, Kw, H−Kh+1, W−Kw+1].
 
     An instance of the operator's kernel gradient, one channel a group: where the gradient is one, it is the window.
@@ -25,6 +21,13 @@ def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: 
     starts = torch.arange(out, device=like.device) * stride - padding
     seen = starts + torch.arange(taps, device=like.device)[:, None] * dilation
     return (seen < 0) | (seen >= size)
+
+
+def grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Return row and column of every position, both from −1 to 1: [2, height, width]."""
+    rows = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)
+    columns = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
+    return torch.stack([rows[:, None].expand(height, width), columns.expand(height, width)])
 
 
 def softmax(logits: Tensor, dtype: torch.dtype) -> Tensor:

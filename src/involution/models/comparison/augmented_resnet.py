@@ -1,31 +1,37 @@
-"""Attention-augmented ResNet: RedNet's skeleton, its mixer a convolution beside attention over the whole map."""
+"""ResNet whose 3x3 convolutions are augmented with attention over the whole map.
+
+Bello et al., "Attention Augmented Convolutional Networks", ICCV 2019.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from timm.models import register_model, register_notrace_module
 from torch import nn
 
 from involution.layers.attention.augmented import AugmentedConv2d
 from involution.models.skeleton import stems
-from involution.models.skeleton.registration import register
+from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import plan
 from involution.models.skeleton.trunk import DEPTHS, MID_WIDTHS, Trunk
+
+register_notrace_module(AugmentedConv2d)  # its tables of relative positions are indexed by the size of the map
 
 
 def aa_resnet(
     depth: int, stem: str = "conv", img_size: int = 224, device: Any = None, dtype: Any = None, **kwargs: Any
 ) -> Trunk:
-    """ResNet with attention-augmented convolutions in its last three stages (Bello et al., ICCV 2019).
+    """Return a ResNet with attention-augmented convolutions in its last three stages.
 
-    The first of these three attends on a map of half its size.
+    The first of these three stages attends on a map of half its size.
 
     Args:
-        depth: of RedNet's plan; the paper has 50, 101 and 152.
+        depth: 50, 101 or 152 in the paper; 26 and 38 exist too.
         stem: "conv" or "deep".
-        img_size: of the images in training, in pixels, for which the tables of relative positions are made.
+        img_size: of the training images, in pixels; it sets the size of the tables of relative positions.
         device, dtype: of the weights.
-        kwargs: of `Trunk`.
+        kwargs: passed to `Trunk`.
     """
     factory = {"device": device, "dtype": dtype}
     plain, pooled = MID_WIDTHS[:2]
@@ -39,5 +45,22 @@ def aa_resnet(
     return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem), **factory, **kwargs)
 
 
-for _depth in (50, 101, 152):
-    register(__name__, f"aa_resnet{_depth}", aa_resnet, "stem.conv", depth=_depth)
+default_cfgs = configurations((f"aa_resnet{depth}" for depth in (50, 101, 152)), first_conv="stem.conv")
+
+
+@register_model
+def aa_resnet50(pretrained: bool = False, **kwargs: Any) -> Trunk:
+    """Attention-augmented ResNet-50."""
+    return create(aa_resnet, "aa_resnet50", pretrained, depth=50, **kwargs)
+
+
+@register_model
+def aa_resnet101(pretrained: bool = False, **kwargs: Any) -> Trunk:
+    """Attention-augmented ResNet-101."""
+    return create(aa_resnet, "aa_resnet101", pretrained, depth=101, **kwargs)
+
+
+@register_model
+def aa_resnet152(pretrained: bool = False, **kwargs: Any) -> Trunk:
+    """Attention-augmented ResNet-152."""
+    return create(aa_resnet, "aa_resnet152", pretrained, depth=152, **kwargs)

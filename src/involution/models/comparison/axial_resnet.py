@@ -1,7 +1,7 @@
-"""Axial-ResNet: bottlenecks that look along the column and then along the row, three widths in timm's registry.
+"""Axial-ResNet: bottlenecks with attention along the column and then along the row.
 
-Wang et al., "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", ECCV 2020, section 3.2: the fully
-axial networks, whose stem is a stage like the others.
+Wang et al., "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic Segmentation", ECCV 2020, section 3.2. These are
+the fully axial networks, whose stem is a stage like the others.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from typing import Any
 
 import torch
 from timm.layers import DropPath
+from timm.models import register_model, register_notrace_module
 from torch import Tensor, nn
 
 from involution.layers.attention.axial import AxialAttention2d
-from involution.models.skeleton.registration import register
+from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import Stages, initialize
 
 DEPTHS = (3, 3, 4, 6, 3)
 WIDTHS = (32, 64, 128, 256, 512)
-"""Of the five stages at width 1; a block attends with twice and gives four times as many channels."""
+"""Of the five stages for a multiplier of 1. A block attends with twice and outputs four times as many channels."""
 
-MULTIPLIERS = {"s": 0.5, "m": 0.75, "l": 1.0}
 SPAN = 7
+"""Farthest offset of the attention, in pixels, on axes of more than 15 pixels."""
+
+register_notrace_module(AxialAttention2d)  # the border depends on the size of the map
 
 
 class AxialBlock(nn.Module):
-    """1x1 convolution – column – row – 1x1 convolution around a shortcut; the last norm starts at 0."""
+    """1x1 convolution – column – row – 1x1 convolution around a shortcut; the last norm starts with weight 0."""
 
     def __init__(self, in_channels: int, width: int, size: int, stride: int, drop_path: float, **factory: Any) -> None:
         super().__init__()
@@ -50,20 +53,20 @@ class AxialBlock(nn.Module):
 
 
 class AxialResNet(Stages):
-    """ResNet-50 of axial attention, from the image on.
+    """ResNet-50 with axial attention in place of all spatial convolutions.
 
-    Attention reaches 7 pixels to both sides, or to the ends of an axis of at most 15. The tables of relative positions
-    have just the rows that this can reach; the authors' have some hundreds more, which are never read.
+    Attention reaches 7 pixels to both sides, or the whole axis if that has at most 15 pixels. The tables of relative
+    positions have exactly the rows that can be reached; the authors' tables have more rows, which are never read.
 
     Args:
         multiplier: of all widths; 0.5, 0.75 and 1 are S, M and L.
-        img_size: of the images in training, in pixels: decides which stages see their whole axis.
+        img_size: of the training images, in pixels; it decides which stages attend over the whole axis.
         in_chans: channels of the image.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
-        kwargs: of `Stages`.
+        drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
+        kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: a width is not divisible by the heads.
+        ValueError: a width is not divisible by the number of heads.
     """
 
     def __init__(
@@ -99,5 +102,22 @@ def _span(size: int) -> int:
     return size - 1 if size <= 2 * SPAN + 1 else SPAN
 
 
-for _name, _multiplier in MULTIPLIERS.items():
-    register(__name__, f"axial_resnet_{_name}", AxialResNet, "stem.0.conv1", multiplier=_multiplier)
+default_cfgs = configurations((f"axial_resnet_{size}" for size in "sml"), first_conv="stem.0.conv1")
+
+
+@register_model
+def axial_resnet_s(pretrained: bool = False, **kwargs: Any) -> AxialResNet:
+    """Axial-ResNet-S."""
+    return create(AxialResNet, "axial_resnet_s", pretrained, multiplier=0.5, **kwargs)
+
+
+@register_model
+def axial_resnet_m(pretrained: bool = False, **kwargs: Any) -> AxialResNet:
+    """Axial-ResNet-M."""
+    return create(AxialResNet, "axial_resnet_m", pretrained, multiplier=0.75, **kwargs)
+
+
+@register_model
+def axial_resnet_l(pretrained: bool = False, **kwargs: Any) -> AxialResNet:
+    """Axial-ResNet-L."""
+    return create(AxialResNet, "axial_resnet_l", pretrained, multiplier=1.0, **kwargs)

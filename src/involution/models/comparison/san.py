@@ -1,4 +1,4 @@
-"""SAN: a pre-activation skeleton around SAN's two self-attentions, three depths of each in timm's registry.
+"""SAN: pre-activation blocks with pairwise or patchwise self-attention.
 
 Zhao, Jia and Koltun, "Exploring Self-attention for Image Recognition", CVPR 2020, table 1.
 """
@@ -9,18 +9,22 @@ from typing import Any
 
 import torch
 from timm.layers import DropPath
+from timm.models import register_model, register_notrace_module
 from torch import Tensor, nn
 
 from involution.layers.attention.san import SANPairwise2d, SANPatchwise2d
-from involution.models.skeleton.registration import register
+from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import Stages, plan
 
 STEM_WIDTH = 64
 WIDTHS = (64, 256, 512, 1024, 2048)
-"""Of the five stages, the first of which belongs to our stem: its map is twice as large as features are asked for."""
+"""Of the five stages. The first is part of our stem, because timm's features begin at stride 4."""
 
 DEPTHS = {10: (2, 1, 2, 4, 1), 15: (3, 2, 3, 5, 2), 19: (3, 3, 4, 6, 3)}
 ATTENTIONS = {"pairwise": SANPairwise2d, "patchwise": SANPatchwise2d}
+
+for _attention in ATTENTIONS.values():
+    register_notrace_module(_attention)  # they check the size of the map
 
 
 class SANBlock(nn.Module):
@@ -43,18 +47,18 @@ class SANBlock(nn.Module):
 class SAN(Stages):
     """SAN with pairwise or patchwise self-attention.
 
-    Weights keep PyTorch's own initialization, as in the authors' code. Windows are reflected at the border, so the
-    image must have at least 128 pixels per axis.
+    Weights keep PyTorch's default initialization, as in the authors' code. Maps are padded by reflection, which needs
+    more than 3 pixels per axis in the last stage; the image must have at least 128 pixels per axis.
 
     Args:
         depth: 10, 15 or 19.
         attention: "pairwise" or "patchwise".
         in_chans: channels of the image.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
-        kwargs: of `Stages`.
+        drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
+        kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: an argument has none of the values above.
+        ValueError: `depth` or `attention` is not one of the above.
     """
 
     def __init__(
@@ -91,6 +95,44 @@ class SAN(Stages):
         super().__init__(stem, stages[1:], WIDTHS[1:], in_chans=in_chans, **factory, **kwargs)
 
 
-for _depth in DEPTHS:
-    for _attention in ATTENTIONS:
-        register(__name__, f"san{_depth}_{_attention}", SAN, "stem.0", depth=_depth, attention=_attention)
+default_cfgs = configurations(
+    (f"san{depth}_{attention}" for depth in DEPTHS for attention in ATTENTIONS),
+    first_conv="stem.0",
+    min_input_size=(3, 128, 128),
+)
+
+
+@register_model
+def san10_pairwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-10 with pairwise self-attention."""
+    return create(SAN, "san10_pairwise", pretrained, depth=10, attention="pairwise", **kwargs)
+
+
+@register_model
+def san10_patchwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-10 with patchwise self-attention."""
+    return create(SAN, "san10_patchwise", pretrained, depth=10, attention="patchwise", **kwargs)
+
+
+@register_model
+def san15_pairwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-15 with pairwise self-attention."""
+    return create(SAN, "san15_pairwise", pretrained, depth=15, attention="pairwise", **kwargs)
+
+
+@register_model
+def san15_patchwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-15 with patchwise self-attention."""
+    return create(SAN, "san15_patchwise", pretrained, depth=15, attention="patchwise", **kwargs)
+
+
+@register_model
+def san19_pairwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-19 with pairwise self-attention."""
+    return create(SAN, "san19_pairwise", pretrained, depth=19, attention="pairwise", **kwargs)
+
+
+@register_model
+def san19_patchwise(pretrained: bool = False, **kwargs: Any) -> SAN:
+    """SAN-19 with patchwise self-attention."""
+    return create(SAN, "san19_patchwise", pretrained, depth=19, attention="patchwise", **kwargs)

@@ -1,46 +1,44 @@
-"""What timm's registry must know of a network: how to build it and how to prepare images for it."""
+"""What timm's registry needs to know about a network: how to build it and how to preprocess images for it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def register(module: str, name: str, network: Callable[..., nn.Module], first_conv: str, **kwargs: Any) -> None:
-    """Register a network without released weights in timm, and its builder `name` in the module that says so.
+
+def create(network: Callable[..., Network], name: str, pretrained: bool, **kwargs: Any) -> Network:
+    """Create a network with four feature maps through timm's model builder.
 
     Args:
-        module: `__name__` of that module.
-        name: in the registry.
-        network: called with `kwargs` and with what the user of the registry gives, which goes before.
-        first_conv: the first convolution of the network.
-        kwargs: of `network`.
+        network: class or function that returns the network.
+        name: of the network in the registry.
+        pretrained: load weights; our networks have none to download, so `pretrained_cfg_overlay` must name a file.
+        kwargs: passed to `build_model_with_cfg`, which passes those that it does not know to `network`.
     """
-
-    def build(pretrained: bool = False, **given: Any) -> nn.Module:
-        features = {"out_indices": (0, 1, 2, 3)}
-        return build_model_with_cfg(network, name, pretrained, feature_cfg=features, **{**kwargs, **given})
-
-    home = sys.modules[module]
-    build.__name__ = build.__qualname__ = name
-    build.__module__ = module
-    build.__doc__ = f"Build `{name}`: {', '.join(f'{key}={value!r}' for key, value in kwargs.items())}."
-    setattr(home, name, build)
-    cfgs = generate_default_cfgs({f"{name}.untrained": preprocessing(first_conv=first_conv)})
-    vars(home).setdefault("default_cfgs", {}).update(cfgs)
-    register_model(build)
+    features = {"out_indices": (0, 1, 2, 3)}
+    model: Network = build_model_with_cfg(network, name, pretrained, feature_cfg=features, **kwargs)
+    return model
 
 
-def preprocessing(**kwargs: Any) -> dict[str, Any]:
-    """Return the preprocessing of the released classifiers: short side to 256, centre crop of 224."""
-    return {
+def configurations(names: Iterable[str], first_conv: str, **kwargs: Any) -> dict[str, Any]:
+    """Return timm's default configurations of networks that have no released weights in its registry.
+
+    The preprocessing is that of the released classifiers: short side to 256 pixels, center crop of 224.
+
+    Args:
+        names: of the networks.
+        first_conv: name of the first convolution.
+        kwargs: further entries, such as `min_input_size`.
+    """
+    preprocessing = {
         "url": "",
         "num_classes": 1000,
         "input_size": (3, 224, 224),
@@ -49,20 +47,27 @@ def preprocessing(**kwargs: Any) -> dict[str, Any]:
         "interpolation": "bilinear",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
+        "first_conv": first_conv,
         "classifier": "fc",
         "license": "mit",
         **kwargs,
     }
+    cfgs: dict[str, Any] = generate_default_cfgs({f"{name}.untrained": preprocessing for name in names})
+    return cfgs
 
 
-def entrypoint(name: str) -> Callable[..., nn.Module]:
-    """Return what builds the network `name` of timm's registry.
+def entrypoint(name: str, argument: str = "name") -> Callable[..., nn.Module]:
+    """Return the function that builds the network `name` of timm's registry.
+
+    Args:
+        name: of the network, with or without a tag.
+        argument: that an error names.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such network.
     """
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), n=4)
-        hint = f"; close to it: {', '.join(close)}" if close else ""
-        raise ValueError(f"name: expected a network of timm's registry, got {name!r}{hint}")
+        hint = f"; close matches: {', '.join(close)}" if close else ""
+        raise ValueError(f"{argument}: expected a network of timm's registry, got {name!r}{hint}")
     return timm.model_entrypoint(name)

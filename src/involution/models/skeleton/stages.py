@@ -1,4 +1,4 @@
-"""What every network here shares: a stem, four stages, a linear classifier, and the interface of a timm model."""
+"""The base of all classifiers here: a stem, four stages and a linear classifier, with the interface of a timm model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class Stages(nn.Module):
     """A stem, four stages and a linear classifier, with the interface of a timm model.
 
     Args:
-        stem: [B, in_chans, H, W] → what the first stage takes.
-        stages: four, each a sequence of modules.
-        widths: channels that the stages give.
-        reductions: input pixels per pixel of the maps that the stages give.
+        stem: maps the image, [B, in_chans, H, W], to the input of the first stage.
+        stages: four sequences of blocks.
+        widths: output channels of the stages.
+        reductions: output strides of the stages, relative to the image.
         stem_pool: whether a 3x3 max pooling of stride 2 follows the stem.
-        num_classes: 0 leaves the classifier out.
+        num_classes: number of outputs; 0 omits the classifier.
         in_chans: channels of the image.
-        global_pool: pooling in front of the classifier, a name of timm.
-        drop_rate: dropout in front of the classifier.
+        global_pool: pooling before the classifier, one of timm's names.
+        drop_rate: dropout before the classifier.
+        device, dtype: of the classifier.
     """
 
     def __init__(
@@ -51,8 +52,6 @@ class Stages(nn.Module):
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
-        self.factory: dict[str, Any] = {"device": device, "dtype": dtype}
-
         self.stem = stem
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
@@ -61,16 +60,21 @@ class Stages(nn.Module):
             for name, width, reduction in zip(NAMES, widths, reductions, strict=True)
         ]
         self.num_features = widths[-1]
-        self._set_classifier(num_classes, global_pool)
+        self._set_classifier(num_classes, global_pool, device, dtype)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Name the parameter groups of stem and blocks for layer-wise decay."""
+        """Return patterns that assign parameters to stem and blocks, for layer-wise learning rates."""
         return {"stem": r"^stem", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
     @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of learned tables of positions; timm's optimizers do not decay them."""
+        return {name for name, _ in self.named_parameters() if not name.endswith((".weight", ".bias"))}
+
+    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the blocks in the backward pass instead of keeping their activations."""
+        """Recompute activations of the blocks in the backward pass instead of storing them."""
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -79,15 +83,19 @@ class Stages(nn.Module):
         return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; `global_pool` None keeps the pooling."""
-        self._set_classifier(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
+        """Replace the classifier by a new one of the same device and dtype; `global_pool` None keeps the pooling."""
+        like = next(self.parameters())
+        pool = self.global_pool.pool_type if global_pool is None else global_pool
+        self._set_classifier(num_classes, pool, like.device, like.dtype)
         self.global_pool.train(self.training)
         self.fc.train(self.training)
 
-    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
+    def _set_classifier(
+        self, num_classes: int, global_pool: str, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> None:
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(
-            self.num_features, num_classes, pool_type=global_pool, **self.factory
+            self.num_features, num_classes, pool_type=global_pool, device=device, dtype=dtype
         )
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
 
@@ -100,7 +108,7 @@ class Stages(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the last feature map and those of the stages in `indices`; see timm."""
+        """Return the last feature map and the outputs of the stages in `indices`, as in timm."""
         if output_fmt != "NCHW":
             raise ValueError(f'output_fmt: expected "NCHW", got {output_fmt!r}')
         taken, last = feature_take_indices(len(NAMES), indices)
@@ -116,7 +124,7 @@ class Stages(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove the stages behind the last one in `indices`, and the classifier; return the absolute indices."""
+        """Remove the classifier and the stages after the last one in `indices`; return the absolute indices."""
         taken, last = feature_take_indices(len(NAMES), indices)
         for name in NAMES[last + 1 :]:
             setattr(self, name, nn.Sequential())
@@ -128,14 +136,14 @@ class Stages(nn.Module):
         return list(taken)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the feature map of the last stage, [B, num_features, ...]."""
+        """Return the feature map of the last stage, [B, num_features, H, W]."""
         x = self.maxpool(self.stem(x))
         if self.grad_checkpointing and not torch.jit.is_scripting():
             return checkpoint_seq([self.layer1, self.layer2, self.layer3, self.layer4], x, flatten=True)
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool and, unless `pre_logits`, classify."""
+        """Pool the features and, unless `pre_logits`, apply the classifier."""
         x = self.global_pool(x)
         if self.drop_rate:
             x = F.dropout(x, p=float(self.drop_rate), training=self.training)
@@ -146,10 +154,10 @@ class Stages(nn.Module):
 
 
 def plan(depth: int, plans: Mapping[int, Plan]) -> Plan:
-    """Return what `plans` has for `depth`.
+    """Return the entry of `plans` for `depth`.
 
     Raises:
-        ValueError: it has nothing.
+        ValueError: there is no such entry.
     """
     if depth not in plans:
         raise ValueError(f"depth: expected one of {sorted(plans)}, got {depth}")
@@ -157,9 +165,10 @@ def plan(depth: int, plans: Mapping[int, Plan]) -> Plan:
 
 
 def initialize(module: nn.Module) -> None:
-    """Draw the weights of a network as the released code does: He fan-out, classifier normal with std 0.01.
+    """Initialize convolutions with He's normal distribution (fan-out) and linear layers with a std of 0.01.
 
-    A layer made of layers that has its own `reset_parameters` draws its own.
+    This is the initialization of the released code. Biases are zero. A composite layer that has a method
+    `reset_parameters` initializes itself.
     """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

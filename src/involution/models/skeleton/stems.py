@@ -1,4 +1,4 @@
-"""Stems: image in, 64 channels for the first stage out. The max pooling behind them belongs to the trunk."""
+"""Stems: from the image to 64 channels for the first stage. The max pooling after them is part of `Stages`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 from involution.models.skeleton.trunk import STEM_WIDTH, Layer, Mixer, Stem
 
 HALF = STEM_WIDTH // 2
-"""Channels inside the stems of three layers."""
+"""Channels between the layers of the stems of three layers."""
 
 
 def choose(name: str, **own: Stem) -> Stem:
-    """Return the stem of that name: "conv", "deep" or one of the network's own.
+    """Return the stem called `name`: "conv", "deep" or one of the network's own.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no stem of that name.
     """
     stems: dict[str, Stem] = {**own, "conv": plain, "deep": deep}
     if name not in stems:
@@ -26,12 +26,12 @@ def choose(name: str, **own: Stem) -> Stem:
 
 
 def plain(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
-    """ResNet's: one 7x7 convolution (He et al. 2016)."""
+    """Return ResNet's stem: one 7x7 convolution (He et al., 2016)."""
     return conv_norm_act(in_chans, STEM_WIDTH, 7, stride, norm_layer, act_layer, **factory)
 
 
 def deep(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
-    """Three 3x3 convolutions of 32, 32 and 64 channels, as in the ResNets of the paper's segmentors."""
+    """Return three 3x3 convolutions of 32, 32 and 64 channels, the stem of the ResNets in the paper's segmentors."""
     return nn.Sequential(
         conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
         conv_norm_act(HALF, HALF, 3, 1, norm_layer, act_layer, **factory),
@@ -42,7 +42,7 @@ def deep(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **fact
 def mixed(
     mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
 ) -> nn.Sequential:
-    """RedNet's: as `deep`, with a mixer for the second convolution. Names are those of the released code."""
+    """Return RedNet's stem: `deep` with a mixer as second layer. Indices are those of the released state dict."""
     return nn.Sequential(
         conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
         mixer(HALF, 1, 1),
@@ -55,7 +55,7 @@ def mixed(
 def strided(
     mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
 ) -> nn.Sequential:
-    """LR-Net's: a 1x1 convolution, for three channels have little to relate, and a mixer that strides."""
+    """Return LR-Net's stem: a 1x1 convolution, which widens the three channels of the image, and a strided mixer."""
     return nn.Sequential(
         conv_norm_act(in_chans, STEM_WIDTH, 1, 1, norm_layer, act_layer, **factory),
         mixer(STEM_WIDTH, stride, 1),
@@ -73,6 +73,6 @@ def conv_norm_act(
     act_layer: Layer,
     **factory: Any,
 ) -> nn.Sequential:
-    """Return a convolution without bias, a norm and an activation under the names of the released code."""
+    """Return a convolution without bias, a norm and an activation, named as in the released state dicts."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **factory)
     return nn.Sequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))

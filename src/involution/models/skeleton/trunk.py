@@ -1,7 +1,7 @@
-"""The bottleneck skeleton of ResNet with one hole: the mixer that stands where ResNet has its 3x3 convolution.
+"""ResNet's bottlenecks with an exchangeable mixer in place of the 3x3 convolution.
 
-ResNet, RedNet and the networks it is compared with differ in that mixer alone. What needs a second hole is another
-skeleton and gets its own file.
+ResNet, RedNet and most networks of the comparison differ only in that mixer. A network that differs in more derives
+from `Stages` directly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from involution.models.skeleton.stages import Stages, initialize
 
 Layer = Callable[..., nn.Module]
 Mixer = Callable[[int, int, int], nn.Module]
-"""(channels, stride, dilation) → module from [B, C, H, W] to [B, C, ⌈H/stride⌉, ⌈W/stride⌉]."""
+"""(channels, stride, dilation) → module that maps [B, C, H, W] to [B, C, ⌈H/stride⌉, ⌈W/stride⌉]."""
 
 Stem = Callable[..., nn.Module]
-"""(in_chans, stride, norm_layer, act_layer, **factory) → module from the image to 64 channels, reduced by stride."""
+"""(in_chans, stride, norm_layer, act_layer, **factory) → module that maps the image to 64 channels at that stride."""
 
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-"""Blocks per stage; Li et al. 2021, section 4.1, after He et al. 2016."""
+"""Blocks per stage; Li et al., 2021, section 4.1, following He et al., 2016."""
 
 STEM_WIDTH = 64
 WIDTHS = (256, 512, 1024, 2048)
@@ -31,7 +31,7 @@ MID_WIDTHS = (64, 128, 256, 512)
 
 
 class Bottleneck(nn.Module):
-    """1x1 convolution – mixer – 1x1 convolution, each with norm and activation, around a shortcut."""
+    """1x1 convolution – mixer – 1x1 convolution, each followed by a norm and an activation, and a shortcut."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
         y = self.act1(self.bn1(self.conv1(x)))
         y = self.act2(self.bn2(self.conv2(y)))
         y = self.drop_path(self.bn3(self.conv3(y)))
-        y = y.add_(self.downsample(x))  # in place: a map of four times the channels less to allocate
+        y = y.add_(self.downsample(x))  # in place: saves the allocation of a map with four times the channels
         return self.act3(y)
 
 
@@ -71,20 +71,21 @@ class Trunk(Stages):
 
     Args:
         depths: blocks per stage.
-        mixer: makes the layer in the middle of every bottleneck.
-        stem: makes what stands in front of the first stage.
-        stem_stride: reduction in front of the first stage. 4 for ImageNet sizes; 2 drops the max pooling and 1 the
-            stride of the stem as well, for images of 64 and 32 pixels.
-        stem_pool: whether, with `stem_stride` 4, half of that is a 3x3 max pooling behind the stem.
+        mixer: returns the layer in the middle of a bottleneck.
+        stem: returns the layers before the first stage.
+        stem_stride: stride of the stem including its max pooling: 4 for images of about 224 pixels, 2 (without max
+            pooling) for 64 pixels, 1 (without any stride) for 32 pixels.
+        stem_pool: whether half of a `stem_stride` of 4 is a 3x3 max pooling after the stem.
         mid_widths: channels of the mixers in the four stages.
-        output_stride: 32, 16 or 8 (times `stem_stride` / 4): later stages dilate their mixers instead of striding.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
-        norm_layer, act_layer: of stem and bottlenecks, a layer or its name in timm; mixers keep their own.
-        zero_init_last: start every bottleneck as the identity, its last norm having weight 0.
-        kwargs: of `Stages`.
+        output_stride: 32, 16 or 8, for a `stem_stride` of 4. With 16 or 8, later stages dilate their mixers instead of
+            striding.
+        drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
+        norm_layer, act_layer: of stem and bottlenecks, a layer or timm's name of it; mixers have their own.
+        zero_init_last: set the weight of the last norm of every bottleneck to 0, so that it starts as the identity.
+        kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: `stem_stride` or `output_stride` has none of the values above.
+        ValueError: `stem_stride` or `output_stride` is not one of the above.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Trunk(Stages):
 
     @torch.jit.ignore
     def init_weights(self, zero_init_last: bool = True) -> None:
-        """Initialize as the released code does: He fan-out, norms one and zero, classifier normal with std 0.01."""
+        """Initialize as the released code does: see `initialize`; the weight of last norms is 0 if `zero_init_last`."""
         initialize(self)
         for module in self.modules():
             if isinstance(module, Bottleneck) and zero_init_last:

@@ -1,4 +1,7 @@
-"""The inverted-bottleneck twin of RedNet: depthwise convolutions where the network is widest, as in MobileNetV2."""
+"""RedNet with inverted bottlenecks, a control: depthwise convolutions where the network is widest.
+
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,25 @@ from typing import Any
 
 import torch
 from timm.layers import DropPath
+from timm.models import register_model
 from torch import Tensor, nn
 
-from involution.models.comparison.comparators import depthwise
+from involution.models.comparison.depthwise_rednet import depthwise
 from involution.models.skeleton import stems
-from involution.models.skeleton.registration import register
+from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import Stages, initialize, plan
 from involution.models.skeleton.trunk import DEPTHS, STEM_WIDTH
 
 EXPANSION = 4
 BASE_WIDTHS = {26: 84, 38: 76, 50: 72, 101: 68, 152: 68}
-"""Channels of the first stage with which parameters and multiply-adds are nearest to RedNet's."""
+"""Channels of the first stage for which parameters and multiply-adds come nearest to RedNet's."""
 
 
 class InvertedBottleneck(nn.Module):
-    """1x1 convolution to four times the channels – depthwise 7x7 – 1x1 convolution; a shortcut where shapes agree."""
+    """1x1 convolution to four times the channels – depthwise 7x7 – 1x1 convolution.
+
+    There is a shortcut if input and output have the same shape.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, drop_path: float, **factory: Any) -> None:
         super().__init__()
@@ -44,17 +51,18 @@ class InvertedBottleneck(nn.Module):
 
 
 class InvertedRedNet(Stages):
-    """RedNet's blocks per stage and stem, of inverted bottlenecks with depthwise convolutions.
+    """A network of inverted bottlenecks with RedNet's stem and number of blocks per stage.
 
     Args:
         depth: 26, 38, 50, 101 or 152.
-        base_width: channels of the first stage, doubled by every other; None for parameters near RedNet's.
+        base_width: channels of the first stage; each further stage doubles them. None chooses the value for which the
+            number of parameters comes nearest to RedNet's.
         in_chans: channels of the image.
-        drop_path_rate: stochastic depth of the last block, growing linearly from 0 at the first.
-        kwargs: of `Stages`.
+        drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
+        kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: `depth` is none of these.
+        ValueError: `depth` is not one of the above.
     """
 
     def __init__(
@@ -80,7 +88,7 @@ class InvertedRedNet(Stages):
                 channels = width
             stages.append(layers)
             width *= 2
-        # The convolution in front of the pooling belongs to the last stage, so that features end in an activation.
+        # The convolution before the pooling is part of the last stage, so that its features end in an activation.
         stages[-1].append(stems.conv_norm_act(channels, EXPANSION * channels, 1, 1, nn.BatchNorm2d, nn.ReLU, **factory))
         super().__init__(
             stems.mixed(partial(_in_stem, **factory), in_chans, 2, nn.BatchNorm2d, nn.ReLU, **factory),
@@ -98,5 +106,34 @@ def _in_stem(channels: int, stride: int, dilation: int, **factory: Any) -> nn.Mo
     return depthwise(channels, 3, stride, dilation, **factory)
 
 
-for _depth in DEPTHS:
-    register(__name__, f"rednet{_depth}_inverted", InvertedRedNet, "stem.0.conv", depth=_depth)
+default_cfgs = configurations((f"rednet{depth}_inverted" for depth in DEPTHS), first_conv="stem.0.conv")
+
+
+@register_model
+def rednet26_inverted(pretrained: bool = False, **kwargs: Any) -> InvertedRedNet:
+    """RedNet-26 with inverted bottlenecks."""
+    return create(InvertedRedNet, "rednet26_inverted", pretrained, depth=26, **kwargs)
+
+
+@register_model
+def rednet38_inverted(pretrained: bool = False, **kwargs: Any) -> InvertedRedNet:
+    """RedNet-38 with inverted bottlenecks."""
+    return create(InvertedRedNet, "rednet38_inverted", pretrained, depth=38, **kwargs)
+
+
+@register_model
+def rednet50_inverted(pretrained: bool = False, **kwargs: Any) -> InvertedRedNet:
+    """RedNet-50 with inverted bottlenecks."""
+    return create(InvertedRedNet, "rednet50_inverted", pretrained, depth=50, **kwargs)
+
+
+@register_model
+def rednet101_inverted(pretrained: bool = False, **kwargs: Any) -> InvertedRedNet:
+    """RedNet-101 with inverted bottlenecks."""
+    return create(InvertedRedNet, "rednet101_inverted", pretrained, depth=101, **kwargs)
+
+
+@register_model
+def rednet152_inverted(pretrained: bool = False, **kwargs: Any) -> InvertedRedNet:
+    """RedNet-152 with inverted bottlenecks."""
+    return create(InvertedRedNet, "rednet152_inverted", pretrained, depth=152, **kwargs)

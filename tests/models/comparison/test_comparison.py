@@ -1,11 +1,21 @@
 """The networks of the comparison: in timm's registry, differentiable, with the features that timm promises."""
 
+import sys
+
 import pytest
 import timm
 import torch
+from timm.layers import create_feature_extractor, get_graph_node_names
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
-import involution.models  # noqa: F401  (registers the networks)
+from involution.models import comparison
+from involution.models.comparison.axial_resnet import AxialResNet
+from involution.models.comparison.conv_resnet import resnet
+from involution.models.comparison.inverted_rednet import InvertedRedNet
+from involution.models.comparison.lrnet import local_relation_net
+from involution.models.comparison.san import SAN
+from involution.models.rednet import RedNet
 
 SMALLEST = {
     "resnet26_conv": [256, 512, 1024, 2048],
@@ -44,12 +54,14 @@ def image(height, width, **kwargs):
 
 
 def test_the_registry_knows_them_all():
-    modules = ["comparators", "inverted", "san", "augmented_resnet", "axial_resnet"]
+    modules = comparison.__all__
     assert set(timm.list_models(module=modules)) == set(NAMES)
+    assert all(callable(getattr(sys.modules[timm.model_entrypoint(name).__module__], name)) for name in NAMES)
     assert all(timm.get_pretrained_cfg(name).first_conv for name in NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
 def test_every_network_is_shaped_and_differentiable_at_224(name):
     model = on_meta(name)
     model(image(224, 224, device="meta")).sum().backward()
@@ -57,6 +69,7 @@ def test_every_network_is_shaped_and_differentiable_at_224(name):
     assert model.get_submodule(model.pretrained_cfg["first_conv"]).weight.shape[1] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_forward_and_backward_are_finite_on_an_odd_size(name):
     torch.manual_seed(0)
@@ -76,6 +89,7 @@ def test_features_have_strides_4_to_32(name, channels):
         assert feature.shape == (1, width, 224 // reduction, 160 // reduction)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_the_interface_of_timm(name):
     model = on_meta(name, in_chans=1, drop_rate=0.1, drop_path_rate=0.1)
@@ -136,6 +150,38 @@ def test_stems_reduce_less_for_small_images(name, stem_stride):
     assert features[0].shape[2:] == (-(-33 // stem_stride), 32 // stem_stride)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SMALLEST, "rednet26"])
+@torch.no_grad()
+def test_networks_are_traced_and_scripted_as_in_timms_tests(name):
+    model, x = timm.create_model(name, num_classes=5).eval(), image(129, 160)
+    _, nodes = get_graph_node_names(model)
+    *_, traced = create_feature_extractor(model, nodes)(x).values()
+    expected = model(x)
+    torch.testing.assert_close(traced, expected)
+    torch.testing.assert_close(torch.jit.script(model)(x), expected)
+
+
+@pytest.mark.parametrize("name", ["san10_pairwise", "san10_patchwise"])
+def test_the_smallest_image_of_san_is_known(name):
+    least = timm.get_pretrained_cfg(name).min_input_size
+    assert on_meta(name)(torch.empty(1, *least, device="meta")).shape == (1, 1000)
+    with pytest.raises(ValueError, match="expected more than 3 pixels per axis to reflect"):
+        on_meta(name)(torch.empty(1, 3, least[1] - 1, least[2], device="meta"))
+
+
+def test_tables_of_positions_are_not_decayed():
+    model = on_meta("resnet26_standalone")
+    undecayed = model.no_weight_decay()
+    assert {name.rpartition(".")[2] for name in undecayed} == {"rows", "columns", "mixtures"}
+    groups = param_groups_weight_decay(model, 0.05, no_weight_decay_list=undecayed)
+    assert {len(p.shape) for p in groups[1]["params"]} >= {4} and groups[1]["weight_decay"] == 0.05
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert undecayed <= {names[id(p)] for p in groups[0]["params"]}
+    assert on_meta("rednet26").no_weight_decay() == set()
+
+
 def test_axial_networks_see_whole_axes_where_these_are_short():
     """Compact tables: 15 rows on long axes, 2·14 − 1 and 2·7 − 1 where an axis of the 224-pixel network is shorter."""
     rows = {m.for_query.shape[0] for m in on_meta("axial_resnet_s").modules() if hasattr(m, "for_query")}
@@ -150,25 +196,21 @@ def test_attention_augmentation_starts_at_the_second_stage():
 
 
 @pytest.mark.parametrize(
-    ("name", "kwargs", "message"),
+    ("network", "kwargs", "message"),
     [
-        ("resnet26_conv", {"stem": "standalone"}, r"stem: expected one of \['conv', 'deep'\], got 'standalone'"),
-        ("lrnet26", {"stem": "x"}, r"stem: expected one of \['conv', 'deep', 'local_relation'\], got 'x'"),
-        ("resnet26_conv", {"stem_stride": 3}, "stem_stride: expected 1, 2 or 4, got 3"),
-        ("resnet26_conv", {"depth": 18}, r"depth: expected one of \[26, 38, 50, 101, 152\], got 18"),
-        ("lrnet26", {"depth": 38}, r"depth: expected one of \[26, 50, 101\], got 38"),
-        (
-            "san10_pairwise",
-            {"attention": "dense"},
-            r"attention: expected one of \['pairwise', 'patchwise'\], got 'dense'",
-        ),
-        ("san10_pairwise", {"depth": 50}, r"depth: expected one of \[10, 15, 19\], got 50"),
-        ("rednet26_inverted", {"depth": 18}, "depth: expected one of"),
-        ("axial_resnet_s", {"multiplier": 0.3}, "heads: expected a divisor of the 18 channels, got 16"),
-        ("rednet26", {"group_channels": "all"}, "group_channels: expected an int or \"C\", got 'all'"),
-        ("rednet26", {"reduction_ratio": "V"}, "reduction_ratio: expected an int, \"W\" or None, got 'V'"),
+        (resnet, {"depth": 50, "stem": "standalone"}, r"stem: expected one of \['conv', 'deep'\], got 'standalone'"),
+        (local_relation_net, {"depth": 26, "stem": "x"}, r"stem: expected .*'local_relation'\], got 'x'"),
+        (resnet, {"depth": 26, "stem_stride": 3}, "stem_stride: expected 1, 2 or 4, got 3"),
+        (resnet, {"depth": 18}, r"depth: expected one of \[26, 38, 50, 101, 152\], got 18"),
+        (local_relation_net, {"depth": 38}, r"depth: expected one of \[26, 50, 101\], got 38"),
+        (SAN, {"attention": "dense"}, r"attention: expected one of \['pairwise', 'patchwise'\], got 'dense'"),
+        (SAN, {"depth": 50}, r"depth: expected one of \[10, 15, 19\], got 50"),
+        (InvertedRedNet, {"depth": 18}, "depth: expected one of"),
+        (AxialResNet, {"multiplier": 0.3}, "heads: expected a divisor of the 18 channels, got 16"),
+        (RedNet, {"group_channels": "all"}, "group_channels: expected an int or \"C\", got 'all'"),
+        (RedNet, {"reduction_ratio": "V"}, "reduction_ratio: expected an int, \"W\" or None, got 'V'"),
     ],
 )
-def test_errors(name, kwargs, message):
+def test_errors(network, kwargs, message):
     with pytest.raises(ValueError, match=message):
-        on_meta(name, **kwargs)
+        network(**kwargs, device="meta")
