@@ -11,7 +11,7 @@ RUN = "runs/cifar10/version_0"
 
 
 def weights(path):
-    return read_checkpoint(path)["state_dict"]
+    return read_checkpoint(path).weights
 
 
 def test_fit_leaves_checkpoints_logs_and_configuration(run, recipe, tmp_path):
@@ -38,15 +38,15 @@ def test_the_next_run_has_its_own_folder(run, recipe, tmp_path):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path):
     assert run("fit", *recipe(data__num_workers=num_workers, trainer__max_epochs=2)).status == 0
-    unbroken = read_checkpoint(tmp_path / RUN / "checkpoints/last.ckpt")
+    unbroken = read_checkpoint(tmp_path / RUN / "checkpoints/last.ckpt").state
     settings = {"data__num_workers": num_workers, "trainer__max_epochs": 2, "trainer__default_root_dir": "broken"}
     assert run("fit", *recipe(**settings, trainer__max_steps=5)).status == 0  # one epoch
     last = tmp_path / "broken/version_0/checkpoints/last.ckpt"
-    assert read_checkpoint(last)["epoch"] == 0
+    assert read_checkpoint(last).state["epoch"] == 0
     outcome = run("fit", *recipe(**settings), "--ckpt_path", last)
     assert outcome.status == 0
     assert outcome.err == ""
-    resumed = read_checkpoint(last)
+    resumed = read_checkpoint(last).state
     assert resumed["epoch"] == unbroken["epoch"] == 1
     for name, value in unbroken["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], value), name

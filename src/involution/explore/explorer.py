@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from involution.data.files import read_image
-from involution.explore.design import REDNETS
 from involution.explore.network import Look, Network
 from involution.explore.weights import load_network
+from involution.models.recognition import REDNETS
 
 LOOKS = 2**28  # bytes of kernels in the cache, about a dozen images
 KEPT_NETWORKS = 4

@@ -16,6 +16,7 @@ from involution.models.skeleton import stems
 from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import plan
 from involution.models.skeleton.trunk import DEPTHS, Trunk
+from involution.weights import to_ours
 
 
 class RedNet(Trunk):
@@ -67,17 +68,12 @@ class RedNet(Trunk):
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of an official classifier, an official backbone or a checkpoint of `involution fit`.
-
-    Official checkpoints store them under `state_dict` with the prefixes `backbone.` and `head.`; checkpoints of
-    `involution fit` with the prefix `net.`.
+    """Return the weights of a classifier or backbone of any release under our names; timm calls it.
 
     Raises:
         ValueError: the stem involution of the checkpoint has another kernel size than that of the model.
     """
-    weights: dict[str, Tensor] = state_dict.get("state_dict", state_dict)
-    for prefix in ("net.", "backbone.", "head."):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    weights = to_ours(state_dict.get("state_dict", state_dict)).weights
     span = "stem.1.conv2.conv.weight"
     ours = model.state_dict()
     if span in weights and span in ours and weights[span].shape != ours[span].shape:

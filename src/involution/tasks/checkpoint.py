@@ -1,42 +1,133 @@
-"""Reading what a run has saved: weights, and all that is needed to use them."""
+"""Tasks from checkpoints: the weights that a run has saved, and all that is needed to use them.
+
+A checkpoint says of itself which network it is of. These are a stranger's values: they are believed as far as networks
+of timm's registry and plain arguments go. Arguments that would have timm read another file or fetch weights are left
+out, and weights must fit in number and shape before a network of that size is made.
+"""
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from involution.models.detection import DETECTORS
+from involution.models.segmentation import SEGMENTORS
+from involution.tasks.classification import Classification, create_network
+from involution.tasks.detection import Detection
+from involution.tasks.segmentation import Segmentation
 from involution.tasks.task import Task
+from involution.weights import Saved, read_weights, require_fit
+
+FETCHING = ("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay")
+"""Options of timm's networks that say where weights come from; a checkpoint brings its own."""
+
+LEARNING = ("optimizer", "schedule", "label_smoothing", "auxiliary_weight", "compile")
+"""Arguments of tasks that prediction does not need."""
+
+LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fixed_size": 8192, "scale": 4}
+"""Largest value of what decides how large images become, in pixels or as a factor."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint of one of our tasks, its tensors mapped from the file; no code in it is run.
+def read_checkpoint(path: str | Path, argument: str = "ckpt_path") -> Saved:
+    """Return the contents of a checkpoint of `involution fit`, its tensors mapped from the file.
 
     Raises:
         ValueError: there is no such file, or it is not such a checkpoint.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"ckpt_path: expected a file, got {path}, which does not exist")
+    saved = read_weights(path, argument)
+    if not isinstance(saved.facts, Mapping):
+        found = "weights alone" if saved.facts is None else f"hyper_parameters of type {type(saved.facts).__name__}"
+        raise ValueError(f"{argument}: expected a checkpoint of `involution fit`, got {path} with {found}")
+    return saved
+
+
+def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
+    """Return the task that a checkpoint was saved from, with its network, weights, classes and eval_transform.
+
+    It cannot be trained further: it has neither optimizer nor schedule.
+
+    Raises:
+        ValueError: there is no such file, or it is not such a checkpoint.
+    """
+    saved = read_checkpoint(path, argument)
+    kind = task_class(saved.facts)
+    arguments = _arguments(kind, saved.facts, f"{argument}: expected a checkpoint of `involution fit`, got {path}")
+    weights = {name.removeprefix("net."): value for name, value in saved.weights.items()}
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-        raise ValueError(f"ckpt_path: expected a checkpoint, got {path}, which cannot be read as one") from None
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
-        raise ValueError(f"ckpt_path: expected a checkpoint of `involution fit`, got {path}, which is another file")
-    return checkpoint
+        with torch.device("meta"):
+            require_fit(_network(**arguments), weights, path, argument)
+        task = kind(**arguments)
+    except ValueError:
+        raise
+    except Exception as error:  # what values of any kind make a builder raise is of almost any kind
+        facts = {name: value for name, value in arguments.items() if name not in LEARNING}
+        raise ValueError(
+            f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
+        ) from None
+    task.load_state_dict(saved.weights)
+    return task
 
 
-def load_task(path: str | Path) -> Task:
-    """Return the task that a checkpoint was saved from, with its network, weights, classes and preprocessing.
+def task_class(facts: Mapping[str, Any]) -> type[Task]:
+    """Return the task whose hyperparameters these are."""
+    return Detection if "detector" in facts else Segmentation if "segmentor" in facts else Classification
 
-    Raises:
-        ValueError: there is no such file, or it is not such a checkpoint.
-    """
-    class_path = str(read_checkpoint(path)["hyper_parameters"].get("_class_path"))
-    tasks = {task.__name__: task for task in Task.__subclasses__()}
-    task = tasks.get(class_path.rpartition(".")[2])
-    if task is None:
-        raise ValueError(f"ckpt_path: expected a checkpoint of one of {sorted(tasks)}, got one of {class_path}")
-    return task.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+
+def _network(network: str, classes: Sequence[str], eval_transform: Any, options: Any, **kwargs: Any) -> nn.Module:
+    """Return the network of a task with these arguments."""
+    if builder := DETECTORS.get(kwargs.get("detector", "")):
+        return builder(network, num_classes=len(classes) + 1, **options or {})
+    if builder := SEGMENTORS.get(kwargs.get("segmentor", "")):
+        return builder(network, num_classes=len(classes), **options or {})
+    return create_network(network, len(classes), eval_transform["channels"], options or {})
+
+
+def _arguments(kind: type[Task], facts: Mapping[str, Any], mistake: str) -> dict[str, Any]:
+    """Return the arguments of a task for prediction; errors begin with `mistake`."""
+    known = signature(kind).parameters
+    given = {name: facts[name] for name in known if name in facts and name not in LEARNING}
+    if missing := [name for name in known if name in ("network", "classes", "eval_transform") and name not in given]:
+        raise ValueError(f"{mistake} without {missing[0]}")
+    if not isinstance(given["classes"], list) or not all(isinstance(name, str) for name in given["classes"]):
+        raise ValueError(f"{mistake} with classes that are no list of names")
+    for name in ("eval_transform", "options"):
+        given[name] = dict(given.get(name) or {}) if isinstance(given.get(name), Mapping | None) else given[name]
+        if not isinstance(given[name], dict) or not _plain(given[name]):
+            raise ValueError(f"{mistake} with {name} that are not names and plain values")
+        _limit({**given[name], **_settings(given[name])}, name, mistake)
+    given["options"] = {key: value for key, value in given["options"].items() if key not in FETCHING} or None
+    return {**given, **{name: _UNTRAINED[name] for name in known if name in _UNTRAINED}}
+
+
+_UNTRAINED: dict[str, Any] = {
+    "optimizer": torch.optim.SGD,
+    "schedule": None,
+    "label_smoothing": 0.0,
+    "auxiliary_weight": 0.0,
+}
+
+
+def _settings(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = options.get("settings")
+    return settings if isinstance(settings, Mapping) else {}
+
+
+def _limit(values: Mapping[str, Any], name: str, mistake: str) -> None:
+    for key, limit in LIMITS.items():
+        value = values.get(key)
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, int | float) and not number <= limit:
+                raise ValueError(f"{mistake} with {name} of {key} {number}, more than {limit}")
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

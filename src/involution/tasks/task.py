@@ -39,6 +39,9 @@ class Task(LightningModule):
     collate: Callable[[list[Any]], Any] | None = None
     """Makes a batch of images to be predicted; None stacks them."""
 
+    classes: list[str]
+    """Names of the classes."""
+
     mean: Tensor
     std: Tensor
 

@@ -1,0 +1,105 @@
+"""Read weights from files of strangers: names, tensors and plain values, nothing else; no code in a file runs."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from involution.weights.paddle import read_paddle
+
+# `torch.save` before 1.6 starts with this number, pickled; other pickles are taken for Paddle's.
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LARGEST_HEADER = 10**8  # bytes, the limit of safetensors itself
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Contents of a file of weights.
+
+    Args:
+        weights: tensors on the CPU by name, as in the file. Those of PyTorch's zip format and of safetensors are mapped
+            from the file and take no memory until they are used.
+        facts: the hyperparameters of `involution fit`; None if the file has none. They are a stranger's values.
+        state: the file's dictionary around the weights, empty where there is none.
+    """
+
+    weights: dict[str, Tensor]
+    facts: Any = None
+    state: Mapping[str, Any] | None = None
+
+
+def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
+    """Read a checkpoint of PyTorch, Lightning, OpenMMLab or Paddle, or a safetensors file.
+
+    The format is found by content, not by the name of the file.
+
+    Args:
+        path: the file.
+        argument: that errors are about.
+
+    Raises:
+        ValueError: there is no such file, or it holds anything but weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{argument}: expected a file of weights, got {path}, which is a folder")
+    if not path.is_file():
+        raise ValueError(f"{argument}: expected a file, got {path}, which does not exist")
+    try:
+        saved = _load(path)
+    except Exception as error:  # a damaged or hostile file makes the readers raise errors of almost any kind
+        reason = f"expected weights and no code, got {path}, which is damaged or another kind of file"
+        raise ValueError(f"{argument}: {reason}") from error
+    weights = saved.get("state_dict", saved) if isinstance(saved, Mapping) else saved
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"{argument}: expected weights by name, got {path} with {type(weights).__name__}")
+    wrong = [name for name, value in weights.items() if not _plain(name, value)]
+    if wrong or not weights:
+        found = f"{wrong[0]!r}, which is none" if wrong else "nothing"
+        raise ValueError(f"{argument}: expected weights by name, got {path} with {found}")
+    state = saved if weights is not saved else {}
+    return Saved({key: value.detach() for key, value in weights.items()}, state.get("hyper_parameters"), state)
+
+
+def _plain(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return False
+    # Strides of zero would let a small file claim a tensor of any size.
+    return value.nbytes <= value.untyped_storage().nbytes()
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed entries, which torch.save does not write, could be of any size")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if start.startswith(_LEGACY_MAGIC):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    if start.startswith(b"\x80"):
+        return read_paddle(path)
+    return _load_safetensors(path, start)
+
+
+def _load_safetensors(path: Path, start: bytes) -> dict[str, Any]:
+    (length,) = struct.unpack("<Q", start[:8])
+    if length > min(_LARGEST_HEADER, path.stat().st_size) or start[8:9] != b"{":
+        raise ValueError("not a safetensors file")
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+        facts = (file.metadata() or {}).get("hyper_parameters")
+    return weights if facts is None else {"state_dict": weights, "hyper_parameters": json.loads(facts)}
