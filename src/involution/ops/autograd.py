@@ -1,108 +1,154 @@
-"""Each contraction's derivative is made of the other two, so derivatives of every order exist."""
+"""Derivatives of the operators: each contraction's is made of the other two, so those of every order exist.
+
+Reverse and forward mode live in one function per operator, called by a kernel of our own at PyTorch's Autograd key.
+`torch.library.register_autograd` has no forward mode (tangents are dropped silently) and fails under `torch.func`; an
+`autograd.Function` with `jvp` under the public functions breaks the graph of `torch.compile`. A kernel at the key
+serves eager and compiled calls, `torch.func` and `forward_ad` alike. Every transform of `torch.func` runs the kernel at
+a level of its own, hence `_SingleLevelFunction`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
-from involution.ops import schema, spanned  # noqa: F401  (schema defines the operators)
+from involution.ops import schema, spanned
 
 _ops = torch.ops.involution
-Grads = tuple[Tensor | None, ...]
+_transformed = torch._C._are_functorch_transforms_active
+Tensors = Sequence[Tensor | None]
+Numbers = Sequence[Any]  # what follows the tensors: sizes, stride, padding, dilation
+Backward = Callable[[Sequence[bool], Any, Any, Numbers], Tensors]
+Tangent = Callable[[Callable[..., Tensor], Any, Tensors, Numbers], Tensor]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    first, second, *rest = inputs
-    ctx.save_for_backward(first, second)
-    ctx.geometry = rest[-3:]  # stride, padding, dilation
-    ctx.arguments = len(inputs)
+def _backward_y(needed: Sequence[bool], grad: Tensor, inputs: Sequence[Tensor], numbers: Numbers) -> Tensors:
+    x, kernel = inputs
+    return (
+        _ops.involution2d_grad_x(grad, kernel, x.shape[2:], *numbers) if needed[0] else None,
+        _ops.involution2d_grad_kernel(grad, x, kernel.shape[1], kernel.shape[2:4], *numbers) if needed[1] else None,
+    )
 
 
-def _pack(ctx: Any, first: Tensor | None, second: Tensor | None) -> Grads:
-    return (first, second, *[None] * (ctx.arguments - 2))
-
-
-def _backward_y(ctx: Any, grad: Tensor) -> Grads:
-    x, kernel = ctx.saved_tensors
-    for_x, for_kernel, *_ = ctx.needs_input_grad
+def _backward_grad_x(needed: Sequence[bool], cotangent: Tensor, inputs: Sequence[Tensor], numbers: Numbers) -> Tensors:
+    (grad, kernel), (_, *geometry) = inputs, numbers
     groups, window = kernel.shape[1], kernel.shape[2:4]
-    return _pack(
-        ctx,
-        _ops.involution2d_grad_x(grad, kernel, x.shape[2:], *ctx.geometry) if for_x else None,
-        _ops.involution2d_grad_kernel(grad, x, groups, window, *ctx.geometry) if for_kernel else None,
+    return (
+        _ops.involution2d(cotangent, kernel, *geometry) if needed[0] else None,
+        _ops.involution2d_grad_kernel(grad, cotangent, groups, window, *geometry) if needed[1] else None,
     )
 
 
-def _backward_grad_x(ctx: Any, cotangent: Tensor) -> Grads:
-    grad, kernel = ctx.saved_tensors
-    for_grad, for_kernel, *_ = ctx.needs_input_grad
-    groups, window = kernel.shape[1], kernel.shape[2:4]
-    return _pack(
-        ctx,
-        _ops.involution2d(cotangent, kernel, *ctx.geometry) if for_grad else None,
-        _ops.involution2d_grad_kernel(grad, cotangent, groups, window, *ctx.geometry) if for_kernel else None,
+def _backward_grad_kernel(
+    needed: Sequence[bool], cotangent: Tensor, inputs: Sequence[Tensor], numbers: Numbers
+) -> Tensors:
+    (grad, x), (_, _, *geometry) = inputs, numbers
+    return (
+        _ops.involution2d(x, cotangent, *geometry) if needed[0] else None,
+        _ops.involution2d_grad_x(grad, cotangent, x.shape[2:], *geometry) if needed[1] else None,
     )
 
 
-def _backward_grad_kernel(ctx: Any, cotangent: Tensor) -> Grads:
-    grad, x = ctx.saved_tensors
-    for_grad, for_x, *_ = ctx.needs_input_grad
-    return _pack(
-        ctx,
-        _ops.involution2d(x, cotangent, *ctx.geometry) if for_grad else None,
-        _ops.involution2d_grad_x(grad, cotangent, x.shape[2:], *ctx.geometry) if for_x else None,
-    )
+def _tangent(op: Callable[..., Tensor], inputs: Sequence[Tensor], tangents: Tensors, numbers: Numbers) -> Tensor:
+    """Return op(a', b) + op(a, b')."""
+    (a, b), (da, db) = inputs, tangents
+    terms = [op(*pair, *numbers) for pair in ((da, b), (a, db)) if None not in pair]
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-def _save_spanned(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    count = next(i for i, value in enumerate(inputs) if not isinstance(value, Tensor | None))
-    ctx.save_for_backward(*(value for value in inputs[:count] if value is not None))
-    ctx.present = [value is not None for value in inputs[:count]]
-    ctx.numbers = inputs[count:]  # groups, window, stride, padding, dilation and, for the backward, output_mask
+def _backward_spanned(needed: Sequence[bool], grad: Tensor, inputs: Tensors, numbers: Numbers) -> Tensors:
+    wanted = list(needed[: len(inputs)])
+    grads = _ops.involution2d_spanned_backward(grad, *inputs, *numbers, wanted)
+    return [grad if w else None for grad, w in zip(grads, wanted, strict=True)]
 
 
-def _inputs(ctx: Any) -> list[Any]:
-    """Return the tensors among the inputs, None for a bias that was not given."""
-    saved = iter(ctx.saved_tensors)
-    return [next(saved) if present else None for present in ctx.present]
+def _tangent_spanned(op: Callable[..., Tensor], inputs: Sequence[Any], tangents: Tensors, numbers: Numbers) -> Tensor:
+    """Return S(x'; z, W, b) + S(x; z', W, 0) + S(x; z, W', b')."""
+    (x, z, weight, bias), (dx, dz, dweight, dbias) = inputs, tangents
+    terms = []
+    if dx is not None:
+        terms.append(op(dx, z, weight, bias, *numbers))
+    if dz is not None:
+        terms.append(op(x, dz, weight, None, *numbers))
+    if dweight is not None or dbias is not None:
+        terms.append(op(x, z, torch.zeros_like(weight) if dweight is None else dweight, dbias, *numbers))
+    return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
-def _backward_spanned(ctx: Any, grad: Tensor) -> Grads:
-    inputs = _inputs(ctx)
-    wanted = list(ctx.needs_input_grad[: len(inputs)])
-    grads = _ops.involution2d_spanned_backward(grad, *inputs, *ctx.numbers, wanted)
-    return (*(grad if w else None for grad, w in zip(grads, wanted, strict=True)), *[None] * len(ctx.numbers))
+def _differentiated(inputs: Tensors) -> bool:
+    return torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in inputs)
 
 
-def _backward_spanned_backward(ctx: Any, *cotangents: Tensor) -> Grads:
-    # Rarely wanted and long by hand: differentiate the two steps.
-    with torch.enable_grad():
-        inputs = _inputs(ctx)
-        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[: len(inputs)]) if needed]
-        outputs = spanned.involution2d_spanned_backward(*inputs, *ctx.numbers)
-        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
-        grads = torch.autograd.grad(
-            [o for o, _ in pairs],
-            [inputs[i] for i in wanted],
-            [c for _, c in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    result: list[Tensor | None] = [None] * (len(inputs) + len(ctx.numbers))
-    for i, grad in zip(wanted, grads, strict=True):
-        result[i] = grad
-    return tuple(result)
+def _may_be_dual() -> bool:
+    # Asking a tensor for its tangent is slow; these are the cases in which there may be one. A graph that is being
+    # traced (there is a dispatch mode) enters the level behind the back of `forward_ad`.
+    level = forward_ad._current_level >= 0 or _transformed() or torch._C._len_torch_dispatch_stack() > 0
+    return level and torch._C._is_fwd_grad_enabled()
 
 
-for _name, _backward in {
-    "involution2d": _backward_y,
-    "involution2d_grad_x": _backward_grad_x,
-    "involution2d_grad_kernel": _backward_grad_kernel,
-}.items():
-    torch.library.register_autograd(f"involution::{_name}", _backward, setup_context=_save)
-torch.library.register_autograd("involution::involution2d_spanned", _backward_spanned, setup_context=_save_spanned)
-torch.library.register_autograd(
-    "involution::involution2d_spanned_backward", _backward_spanned_backward, setup_context=_save_spanned
-)
+def _has_tangent(value: Tensor | None) -> bool:
+    return value is not None and forward_ad.unpack_dual(value, level=0).tangent is not None
+
+
+def _below(op: Any, keyset: Any, args: Sequence[Any]) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)
+
+
+def _register(name: str, tensors: int, backward_formula: Backward, tangent_formula: Tangent) -> None:
+    """Register the derivatives of the operator `name`, whose first arguments are so many tensors."""
+    op = getattr(_ops, name).default
+
+    class Derivative(_SingleLevelFunction):
+        @staticmethod
+        def forward(ctx: Any, keyset: Any, *args: Any) -> Tensor:
+            ctx.save_for_backward(*args[:tensors])
+            ctx.save_for_forward(*args[:tensors])
+            ctx.numbers = args[tensors:]
+            if not _transformed():
+                return _below(op, keyset, args)
+            # `apply` has disabled both modes, which the levels below need.
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+                return _below(op, keyset, args)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+            grads = backward_formula(ctx.needs_input_grad[1:], grad, ctx.saved_tensors, ctx.numbers)
+            return (None, *grads, *[None] * len(ctx.numbers))
+
+        @staticmethod
+        def jvp(ctx: Any, _: None, *tangents: Any) -> Tensor:
+            return tangent_formula(op, ctx.saved_tensors, tangents[:tensors], ctx.numbers)
+
+    function: Any = type(f"Derivative_{name}", (Derivative,), {})
+
+    def kernel(keyset: Any, *args: Any) -> Any:
+        if not (_differentiated(args[:tensors]) or _may_be_dual()):
+            return _below(op, keyset, args)
+        if not _transformed():
+            return function.apply(keyset, *args)
+        with enable_single_level_autograd_function():
+            return function.apply(keyset, *args)
+
+    schema.LIBRARY.impl(name, kernel, "Autograd", with_keyset=True)
+
+
+def _spanned_backward(keyset: Any, *args: Any) -> Any:
+    # Derivatives of higher order are rarely wanted and long by hand: differentiate the steps.
+    tensors = args[:5]
+    if _differentiated(tensors) or (_may_be_dual() and any(map(_has_tangent, tensors))):
+        return spanned.involution2d_spanned_backward(*args)
+    return _below(_ops.involution2d_spanned_backward.default, keyset, args)
+
+
+_register("involution2d", 2, _backward_y, _tangent)
+_register("involution2d_grad_x", 2, _backward_grad_x, _tangent)
+_register("involution2d_grad_kernel", 2, _backward_grad_kernel, _tangent)
+_register("involution2d_spanned", 4, _backward_spanned, _tangent_spanned)
+schema.LIBRARY.impl("involution2d_spanned_backward", _spanned_backward, "Autograd", with_keyset=True)

@@ -23,7 +23,7 @@ Ints = Sequence[int]
 _SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
 _MASK = ", bool[4] output_mask=[True, True, True, True]"
-_LIBRARY = torch.library.Library("involution", "DEF")
+LIBRARY = torch.library.Library("involution", "DEF")
 
 
 def _multiply_adds(y: Ints, window: Ints) -> int:
@@ -83,7 +83,7 @@ def _define(
     options: str = "",
 ) -> None:
     """Register one operator: its schema, the reference for every device, fake, autocast and multiply-adds."""
-    _LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}{options}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}{options}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
     op = getattr(torch.ops.involution, name)
 
     def default(*args: Any) -> Any:
@@ -102,10 +102,10 @@ def _define(
 
         return cast
 
-    _LIBRARY.impl(name, default, "CompositeExplicitAutograd")
+    LIBRARY.impl(name, default, "CompositeExplicitAutograd")
     for device in ("cpu", "cuda"):
-        _LIBRARY.impl(name, autocast(device), f"Autocast{device.upper()}")
-    torch.library.register_fake(f"involution::{name}", empty, lib=_LIBRARY)
+        LIBRARY.impl(name, autocast(device), f"Autocast{device.upper()}")
+    torch.library.register_fake(f"involution::{name}", empty, lib=LIBRARY)
     register_flop_formula(op)(flops)  # PyTorch counts a multiply-add as two
 
 
