@@ -1,31 +1,22 @@
 """Parameters and arithmetic of our networks equal what was published, and the stored counts are current."""
 
-import importlib
-import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.measuring.record import load
+from benchmarks.tables import published as tables
 
 from involution.layers.attention.axial import AxialAttention2d
 from involution.models.counting.complexity import build, profile
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def stored():
-    return json.loads((BENCHMARKS.parent / "results/measured/complexity.json").read_text())
+    rows = load("complexity/complexity").rows
+    return {row["network"]: {name: value for name, value in row.items() if name != "network"} for row in rows}
 
 
-def benchmark(name):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        return importlib.import_module(name)
-
-
-tables = benchmark("complexity_tables")
 NETWORKS = {
     tables.key(row): row
     for name in ("readme", "table1", "patchwise", "ablation", "counted", "modern", "detection", "segmentation")

@@ -1,39 +1,34 @@
 """The tables of README and docs are generated, and current."""
 
-import importlib
-from pathlib import Path
+import itertools
 
 import pytest
-
-
-@pytest.fixture(scope="module")
-def tables():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-        yield importlib.import_module("tables")
-
-
-@pytest.fixture(scope="module")
-def complexity_tables(tables):
-    return importlib.import_module("complexity_tables")
-
+from benchmarks import rendering
+from benchmarks.plots import accuracy, latency
+from benchmarks.plots.labels import place
+from benchmarks.plots.picture import Picture
+from benchmarks.tables import complexity, published
+from benchmarks.tables.values import VALUES
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 BLOCK = "before\n<!-- begin: classification -->\n{}<!-- end: classification -->\nafter\n"
 
 
-def test_generated_blocks_are_current(tables):
-    assert not list(tables.stale())
+def test_tables_and_pictures_are_current():
+    assert not rendering.stale()
 
 
-def test_every_block_can_be_generated(tables):
-    for name, block in tables.BLOCKS.items():
-        assert block().count("|\n") > 2, name
+def test_every_block_can_be_generated():
+    for name, block in rendering.BLOCKS.items():
+        assert (name in VALUES) != (block().count("|\n") > 2), name
 
 
-def test_a_stale_block_is_filled_and_a_current_one_is_left(tables):
-    filled = tables.fill(BLOCK.format("| old |\n"))
-    assert filled == BLOCK.format(tables.BLOCKS["classification"]())
-    assert tables.fill(filled) == filled
+def test_a_stale_block_is_filled_and_a_current_one_is_left():
+    filled = rendering.fill(BLOCK.format("| old |\n"))
+    assert filled == BLOCK.format(rendering.BLOCKS["classification"]())
+    assert rendering.fill(filled) == filled
 
 
 @pytest.mark.parametrize(
@@ -44,9 +39,9 @@ def test_a_stale_block_is_filled_and_a_current_one_is_left(tables):
         ("<!-- end: classification -->\n", "block: expected every begin mark to have its end mark"),
     ],
 )
-def test_errors(tables, text, message):
+def test_errors(text, message):
     with pytest.raises(ValueError, match=message):
-        tables.fill(text)
+        rendering.fill(text)
 
 
 @pytest.mark.parametrize(
@@ -60,25 +55,49 @@ def test_errors(tables, text, message):
         (9.2339, 2, "9.23"),
     ],
 )
-def test_rounding_is_the_papers(complexity_tables, value, decimals, text):
-    assert complexity_tables.printed(value, decimals) == text
+def test_rounding_is_the_papers(value, decimals, text):
+    assert published.printed(value, decimals) == text
 
 
-def test_a_difference_without_a_reason_is_an_error(complexity_tables, monkeypatch):
+def test_a_difference_without_a_reason_is_an_error(monkeypatch):
     row = {"label": "x", "model": "rednet50", "params": 1.0, "flops": 2.7, "top1": 0.0}
-    monkeypatch.setattr(complexity_tables, "published", lambda table: [row])
+    monkeypatch.setattr(complexity, "published", lambda table: [row])
     with pytest.raises(ValueError, match="params_note: expected one where counts differ and only there, got None"):
-        complexity_tables.comparison("table1")
+        complexity.comparison("table1")
 
 
-def test_the_plot_of_latency_is_current(tables):
-    assert importlib.import_module("latency_plot").current()
+def test_a_picture_is_current_while_its_figures_are_those_of_the_records(tmp_path):
+    figures = {"a": [["<name>", 1.5, 2]]}
+    picture = Picture("test.svg", lambda: figures, lambda found: Figure(), tmp_path)
+    assert not picture.current()
+    picture.write()
+    assert picture.current()
+    first = picture.path.read_bytes()
+    picture.write()
+    assert picture.path.read_bytes() == first
+    figures["a"] = []
+    assert not picture.current()
 
 
-def test_the_plot_shows_what_was_recorded(tables, monkeypatch):
-    plot = importlib.import_module("latency_plot")
-    found = plot.points()
-    assert found["eager, batch 1"]["resnet50"] == (pytest.approx(4.09, abs=0.01), 1.0)
+def test_the_plot_of_latency_shows_what_was_recorded():
+    found = latency.points()
+    assert found["eager, batch 1"]["resnet50"] == [pytest.approx(4.09, abs=0.01), 1.0]
     assert found["eager, batch 16"]["rednet50"][0] == pytest.approx(2.65, abs=0.01)  # with the stem of 3 x 3
-    monkeypatch.setattr(plot, "points", lambda: {**found, "eager, batch 1": {}})
-    assert not plot.current()
+
+
+def test_names_in_the_plot_of_accuracy_overlap_nothing():
+    figure = accuracy.draw(accuracy.points())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+    names = [Text.get_window_extent(text, canvas.get_renderer()) for text in axes.texts]
+    assert len(names) == sum(map(len, accuracy.timm_points(accuracy.points()).values()))
+    for one, other in itertools.combinations(names, 2):
+        assert not one.overlaps(other)
+
+
+def test_names_are_placed_beside_points_that_coincide():
+    axes = Figure(figsize=(3, 3)).subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    place(axes, [(name, 0.5, 0.5) for name in "abc"], [(0.5, 0.5)])
+    assert len({text.xyann for text in axes.texts}) == 3

@@ -1,0 +1,1 @@
+"""Measurements, their records in results/measured, and the tables and pictures made from them."""

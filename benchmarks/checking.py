@@ -1,0 +1,78 @@
+"""What is not as it should be: old records, pages that are not current, figures that no record supports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmarks.measuring.record import MEASURED, ROOT, Record, git
+from benchmarks.registry import BENCHMARKS
+from benchmarks.rendering import MARKED, pages, stale
+
+CODE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
+UNIT = r"(?:x|\s?(?:[µnm]?s|[KMG]i?B|[KMG]i?B/s|%|G|seconds|minutes|hours|times))"
+FIGURE = re.compile(rf"(?<![\w.,@/-])\d[\d.,]*(?:\s+(?:to|and)\s+\d[\d.,]*)?{UNIT}(?![\w-])")
+"""A number with a unit in which something is measured. 3x3, 224 x 224 and 16 channels are none."""
+
+SOURCE = re.compile(r"<!-- source: [^>]+ -->")
+"""Says where the figures of its paragraph come from, when that is no record: a definition, a data sheet, a paper."""
+
+
+def old_records() -> list[str]:
+    """Return a line for every record whose code has changed since, or whose age cannot be known."""
+    lines = []
+    for path in sorted(MEASURED.rglob("*.json")):
+        reason = age(Record.read(path))
+        if reason:
+            lines.append(f"old: {path.relative_to(MEASURED)}: {reason}")
+    return lines
+
+
+def age(record: Record) -> str | None:
+    """Return why a record is old, None if it is not."""
+    if record.commit is None:
+        return "its commit was not recorded"
+    if not git("cat-file", "-t", record.commit):
+        return f"its commit {record.commit[:9]} is not in this repository"
+    paths = code_of(record)
+    changes = git("log", "--oneline", f"{record.commit}..HEAD", "--", *paths).splitlines()
+    if changes:
+        return f"{len(changes)} commits since {record.commit[:9]}, the last: {changes[0]}"
+    if git("status", "--porcelain", "--untracked-files=no", "--", *paths):
+        return "its code has uncommitted changes"
+    return "measured with uncommitted changes" if record.dirty else None
+
+
+def code_of(record: Record) -> list[str]:
+    """Return the paths, for git, of the code that a record depends on."""
+    benchmark = BENCHMARKS[record.benchmark]
+    other = "cpu" if record.machine["gpu"] or benchmark.folder == "gpu" else "cuda"
+    config = record.settings.get("config")
+    paths = [*benchmark.measures, benchmark.source, *([config] if config else [])]
+    return [*paths, f":(exclude)src/involution/ops/{other}"]
+
+
+def problems() -> list[str]:
+    """Return a line for every page or picture to render, and for every figure that no record supports."""
+    lines = [f"stale: {path.relative_to(ROOT)}; run: python -m benchmarks render" for path in stale()]
+    for page in pages():
+        lines += [f"{page.relative_to(ROOT)}:{line}: no record: {figure}" for line, figure in unsupported(page)]
+    return lines
+
+
+def unsupported(page: Path) -> list[tuple[int, str]]:
+    """Return line and text of the figures in prose that neither stand in a generated block nor name their source."""
+
+    def blank(match: re.Match[str]) -> str:
+        return re.sub(r"[^\n]", " ", match[0])
+
+    text = page.read_text()
+    for skipped in (MARKED, CODE, re.compile(r"`[^`\n]*`"), re.compile(r"\$\$.*?\$\$", re.DOTALL)):
+        text = skipped.sub(blank, text)
+    found, start = [], 1
+    for paragraph in re.split(r"(\n\s*\n)", text):
+        if not SOURCE.search(paragraph):
+            figures = FIGURE.finditer(paragraph)
+            found += [(start + paragraph.count("\n", 0, at.start()), at[0].strip()) for at in figures]
+        start += paragraph.count("\n")
+    return found

@@ -1,0 +1,1 @@
+"""Parameters and multiply-adds of every network that is compared."""

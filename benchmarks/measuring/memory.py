@@ -1,0 +1,46 @@
+"""Peak memory of a piece of work."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measuring.timing import Work
+
+
+def peak_memory_mib(work: Work, device: torch.device) -> float:
+    """Return how many MiB `work` takes at its peak above what is allocated before it; NaN where no system call says."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from now on
+    except OSError:
+        return float("nan")
+    resident = _resident_mib("VmRSS")
+    work()
+    return _resident_mib("VmHWM") - resident
+
+
+def _resident_mib(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def in_new_process(module: str, function: str, *arguments: Any) -> Any:
+    """Call a function of a module in a process that has done nothing else; return its answer through JSON."""
+    call = f"import json, {module}; print(json.dumps({module}.{function}(*{arguments!r})))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", call], cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])

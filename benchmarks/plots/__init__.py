@@ -1,0 +1,1 @@
+"""The pictures of docs/images that show recorded figures."""

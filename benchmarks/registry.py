@@ -1,0 +1,126 @@
+"""The benchmarks: their names, what each answers, and which code its figures depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:  # importing torch takes longer than listing the names
+    from benchmarks.measuring.options import Measured, Options
+
+SRC = "src/involution"
+OPERATOR = (f"{SRC}/ops",)
+LAYER = (*OPERATOR, f"{SRC}/layers/involution.py")
+ATTENTION = (*OPERATOR, f"{SRC}/layers/attention")
+NETWORKS = (*LAYER, f"{SRC}/models/rednet.py", f"{SRC}/models/skeleton", f"{SRC}/models/inference.py")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        name: the argument of `run`.
+        question: what it answers, in one line.
+        module: its `run(options)` measures.
+        measures: files and folders whose commits make a record old, its own module aside.
+        folder: of its records, below results/measured.
+        devices: what it can run on.
+    """
+
+    name: str
+    question: str
+    module: str
+    measures: tuple[str, ...]
+    folder: str
+    devices: tuple[str, ...] = ("cpu",)
+
+    def run(self, options: Options) -> Measured:
+        """Measure."""
+        return cast("Measured", import_module(self.module).run(options))
+
+    @property
+    def source(self) -> str:
+        """The file of its module."""
+        return self.module.replace(".", "/") + ".py"
+
+
+BOTH = ("cpu", "cuda")
+LEARNING = (f"{SRC}/models", f"{SRC}/layers", f"{SRC}/tasks", f"{SRC}/data")
+
+
+def _speed(name: str, question: str, measures: tuple[str, ...], devices: tuple[str, ...] = BOTH) -> Benchmark:
+    return Benchmark(name, question, f"benchmarks.speed.{name.replace('-', '_')}", measures, "speed", devices)
+
+
+SPEED = (
+    _speed("operator", "How fast are the operators, beside unfold?", OPERATOR),
+    _speed("layer", "How fast is Involution2d, beside the 3x3 convolution?", LAYER),
+    _speed("networks", "How fast do networks infer, eager and compiled?", NETWORKS),
+    _speed("training", "How long does a training step take, and how much memory?", NETWORKS),
+    _speed("table2", "How fast are the networks of the paper's Table 2?", NETWORKS),
+    _speed("precision", "How fast and how exact is bfloat16?", NETWORKS, ("cpu",)),
+    _speed("scaling", "How does time depend on threads, batch and image size?", NETWORKS, ("cpu",)),
+    _speed("local-attention", "How fast is local attention, beside unfold?", ATTENTION, ("cpu",)),
+)
+OTHERS = (
+    Benchmark(
+        "segmentation-memory",
+        "How much memory does segmenting a large image take?",
+        "benchmarks.memory.segmentation",
+        (f"{SRC}/models", f"{SRC}/tasks/segmentation.py"),
+        "memory",
+    ),
+    Benchmark(
+        "complexity",
+        "How many parameters and multiply-adds has every network?",
+        "benchmarks.complexity.count",
+        (f"{SRC}/models", f"{SRC}/layers"),
+        "complexity",
+    ),
+    Benchmark(
+        "gpu-code",
+        "What does the machine code of the Triton programs cost?",
+        "benchmarks.gpu.code",
+        (f"{SRC}/ops/cuda",),
+        "gpu",
+    ),
+    Benchmark(
+        "accuracy", "Which accuracy does a recipe reach?", "benchmarks.accuracy.recipe", LEARNING, "accuracy", BOTH
+    ),
+    Benchmark(
+        "pennfudan",
+        "Which average precision does a run of configs/pennfudan.yaml reach?",
+        "benchmarks.accuracy.pennfudan",
+        LEARNING,
+        "accuracy",
+    ),
+    Benchmark(
+        "camvid",
+        "Which mean IoU do runs of configs/camvid.yaml reach?",
+        "benchmarks.accuracy.camvid",
+        LEARNING,
+        "accuracy",
+    ),
+)
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (*SPEED, *OTHERS)}
+GROUPS = {"speed": tuple(benchmark.name for benchmark in SPEED)}
+
+
+def find(names: list[str], device: str) -> list[Benchmark]:
+    """Return the benchmarks with these names; a group stands for those of its members that run on `device`.
+
+    Raises:
+        ValueError: a name is unknown, or the benchmark does not run on the device.
+    """
+    found: list[Benchmark] = []
+    for name in names:
+        if name not in BENCHMARKS and name not in GROUPS:
+            raise ValueError(f"name: expected one of {', '.join([*GROUPS, *BENCHMARKS])}, got {name!r}")
+        members = [BENCHMARKS[member] for member in GROUPS.get(name, (name,))]
+        fitting = [member for member in members if device in member.devices]
+        if not fitting:
+            raise ValueError(f"--device: expected one of {', '.join(members[0].devices)} for {name}, got {device!r}")
+        found += fitting
+    return found

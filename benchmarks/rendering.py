@@ -1,0 +1,74 @@
+"""Fill the tables of README and docs from the records, and draw the pictures.
+
+A generated table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`, NAME being a key of `BLOCKS`. A figure
+in a sentence stands between the same marks, NAME being a key of `VALUES`, without a line break.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.gpu import tables as gpu
+from benchmarks.measuring.record import ROOT
+from benchmarks.plots import accuracy, curves, latency
+from benchmarks.tables import complexity, cpu, detection, local_attention, segmentation
+from benchmarks.tables.values import VALUES
+
+MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
+PICTURES = (*accuracy.PICTURES, *latency.PICTURES, *curves.PICTURES)
+BLOCKS: dict[str, Callable[[], str]] = {
+    **complexity.BLOCKS,
+    **cpu.BLOCKS,
+    **detection.BLOCKS,
+    **gpu.BLOCKS,
+    **local_attention.BLOCKS,
+    **segmentation.BLOCKS,
+    **VALUES,
+}
+
+
+def pages() -> list[Path]:
+    """Return the pages that have generated blocks."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def fill(text: str) -> str:
+    """Return `text` with every marked block as it should be.
+
+    Raises:
+        ValueError: a block has no end or a name that nothing generates.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        if match["name"] not in BLOCKS:
+            raise ValueError(f"block: expected one of {sorted(BLOCKS)}, got {match['name']!r}")
+        return match["begin"] + BLOCKS[match["name"]]() + match["end"]
+
+    filled, count = MARKED.subn(block, text)
+    if count != text.count("<!-- begin: ") or count != text.count("<!-- end: "):
+        raise ValueError("block: expected every begin mark to have its end mark, got one without")
+    return filled
+
+
+def stale_pages() -> dict[Path, str]:
+    """Return the pages whose blocks are not current, with the text that they should have."""
+    filled = {page: fill(page.read_text()) for page in pages()}
+    return {page: text for page, text in filled.items() if text != page.read_text()}
+
+
+def stale() -> list[Path]:
+    """Return the pages and pictures that are not current."""
+    return [*stale_pages(), *(picture.path for picture in PICTURES if not picture.current())]
+
+
+def render() -> list[Path]:
+    """Bring every page and picture up to date; return those that were written."""
+    pictures = [picture for picture in PICTURES if not picture.current()]
+    for picture in pictures:
+        picture.write()
+    written = stale_pages()
+    for page, text in written.items():
+        page.write_text(text)
+    return [*written, *(picture.path for picture in pictures)]

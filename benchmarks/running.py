@@ -1,0 +1,90 @@
+"""Run benchmarks and write their records."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.measuring import allocator
+from benchmarks.measuring.options import Options, Row
+from benchmarks.measuring.record import MEASURED, SCHEMA, Record, commit, machine, versions
+from benchmarks.measuring.timing import Budget
+from benchmarks.registry import Benchmark
+
+PRIVATE = ("--root", "--data.root", "--ckpt_path", "--out")
+"""Options whose values are paths of this machine, which a record does not name."""
+
+
+def run(
+    benchmarks: Sequence[Benchmark],
+    target: str,
+    words: Sequence[str],
+    dry_run: bool,
+    budget: float,
+    allocation: str,
+    out: Path | None,
+    arguments: Sequence[str],
+) -> None:
+    """Measure and write a record for each benchmark; a dry run writes nothing.
+
+    Args:
+        benchmarks: what is measured, in this order.
+        target: "cpu" or "cuda".
+        words: the command line, for the record.
+        dry_run: go through everything on tiny shapes.
+        budget: seconds for each benchmark.
+        allocation: a key of `allocator.NAMES`.
+        out: folder of the records.
+        arguments: of the benchmark itself.
+
+    Raises:
+        ValueError: there is no GPU to measure.
+    """
+    if target == "cuda" and not torch.cuda.is_available() and not dry_run:
+        raise ValueError("--device: expected a GPU that PyTorch sees, got none; --dry-run goes without")
+    allocator.restart_with(allocation)
+    device = torch.device("cuda" if target == "cuda" and torch.cuda.is_available() else "cpu")
+    for benchmark in benchmarks:
+        limit = Budget(budget)
+        found = benchmark.run(Options(target, device, dry_run, limit, tuple(arguments)))
+        outcome = f"{benchmark.name}: {len(found.rows)} rows in {budget - limit.left():.0f} s"
+        if dry_run:
+            print(f"{outcome}; dry run, nothing written")
+            continue
+        head, dirty = commit()
+        record = Record(
+            SCHEMA,
+            benchmark.name,
+            command(words),
+            head,
+            dirty,
+            machine(device),
+            versions(device),
+            found.settings,
+            limit.skipped,
+            found.notes,
+            found.rows,
+        )
+        path = (out or MEASURED) / place(benchmark, record.machine, found.variant)
+        record.write(path)
+        print(f"{outcome}; written: {path}; skipped: {', '.join(limit.skipped) or 'nothing'}")
+
+
+def command(words: Sequence[str]) -> str:
+    """Return the command line for a record, without the paths of this machine."""
+    shown = ["PATH" if before in PRIVATE else word for before, word in zip(["", *words], words, strict=False)]
+    return shlex.join(["python", "-m", "benchmarks", *shown])
+
+
+def place(benchmark: Benchmark, described: Row, variant: str | None) -> Path:
+    """Return where a record goes, below results/measured: speed has a folder per device and allocator."""
+    name = variant or benchmark.name
+    if benchmark.folder != "speed":
+        return Path(benchmark.folder, f"{name}.json")
+    kept = described["allocator"] == allocator.NAMES["keep"]
+    gpu = re.sub(r"[^a-z0-9]+", "-", (described["gpu"] or "").lower())
+    return Path(benchmark.folder, gpu or ("cpu-keeping-memory" if kept else "cpu"), f"{name}.json")

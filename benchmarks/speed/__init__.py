@@ -1,0 +1,1 @@
+"""Time and memory of the operator, the layer and the networks."""

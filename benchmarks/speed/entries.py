@@ -1,0 +1,64 @@
+"""The networks that are compared: the rows of the tables, and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+import involution.models  # registers the networks
+from benchmarks.measuring.shapes import FORMATS
+from benchmarks.speed.rivals import with_stored_kernels, with_unfold
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    Attributes:
+        label: its name in the record and in the tables.
+        model: name in timm's registry, which the multiply-adds are counted for.
+        change: what is done to the network when it is built, before it gets its dtype.
+        memory_format: key of `FORMATS`, of the weights.
+    """
+
+    label: str
+    model: str
+    change: Callable[[nn.Module], nn.Module] = lambda model: model
+    memory_format: str = "channels last"
+
+    def build(self, dtype: str = "float32", device: torch.device | str = "cpu", **arguments: Any) -> nn.Module:
+        """Build the network in eval mode, with random weights that are the same every time."""
+        torch.manual_seed(0)
+        model = self.change(timm.create_model(self.model, **arguments).eval())
+        return model.to(device, getattr(torch, dtype)).to(memory_format=FORMATS[self.memory_format])
+
+
+ENTRIES = {
+    entry.label: entry
+    for entry in (
+        *(
+            Entry(name, name)
+            for name in (
+                "resnet26",
+                "resnet50",
+                "resnet101",
+                "rednet26",
+                "rednet38",
+                "rednet50",
+                "rednet101",
+                "convnext_nano",
+                "regnetx_032",
+                "mobilenetv2_140",
+            )
+        ),
+        Entry("rednet50, prepared", "rednet50", involution.models.prepare),
+        Entry("rednet50, stored kernels", "rednet50", with_stored_kernels),
+        Entry("rednet50, unfold, channels last", "rednet50", with_unfold),
+        Entry("rednet50, unfold, NCHW", "rednet50", with_unfold, "NCHW"),
+    )
+}

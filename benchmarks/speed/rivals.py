@@ -1,0 +1,56 @@
+"""What the operator is measured against: the formulas that one writes without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from involution import Involution2d
+
+
+def unfolded(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Aggregate as the official reference path does: K·K copies of the input, times the kernels, summed."""
+    batch, groups, kh, kw, height, width = kernel.shape
+    windows = F.unfold(x, (kh, kw), padding=(kh // 2, kw // 2), stride=stride)
+    windows = windows.view(batch, groups, -1, kh * kw, height, width)  # [B, G, C/G, K·K, Ho, Wo]
+    return (windows * kernel.flatten(2, 3).unsqueeze(2)).sum(3).flatten(1, 2)
+
+
+def shifted(x: Tensor, kernel: Tensor) -> Tensor:
+    """Aggregate by shifting the image once per tap, the form that Inductor fuses best."""
+    groups, kh, kw, height, width = kernel.shape[1:]
+    padded = F.pad(x, (kw // 2, kw // 2, kh // 2, kh // 2)).unflatten(1, (groups, -1))
+    y = torch.zeros_like(padded[..., :height, :width])
+    for u in range(kh):
+        for v in range(kw):
+            y = y + kernel[:, :, None, u, v] * padded[..., u : u + height, v : v + width]
+    return y.flatten(1, 2)
+
+
+def with_unfold(model: nn.Module) -> nn.Module:
+    """Change every involution of `model` to the unfold formula."""
+    return _replaced(model, lambda layer: lambda x: unfolded(x, layer.kernel(x), layer.stride[0]))
+
+
+def with_stored_kernels(model: nn.Module) -> nn.Module:
+    """Change every involution of `model` to the operator that takes its kernels from memory."""
+    operator: Any = torch.ops.involution.involution2d
+    return _replaced(
+        model, lambda layer: lambda x: operator(x, layer.kernel(x), layer.stride, layer.padding, layer.dilation)
+    )
+
+
+def _replaced(model: nn.Module, forward: Callable[[Any], Callable[[Tensor], Tensor]]) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, Involution2d):
+            setattr(module, "forward", forward(module))  # noqa: B010  (mypy allows no other way)
+    return model
+
+
+def compiled(work: Any, backend: str = "inductor") -> Any:
+    """Compile for the shapes that come first."""
+    return torch.compile(work, dynamic=False, backend=backend)

@@ -1,0 +1,82 @@
+"""The command line of the benchmarks: what it lists, that everything runs on tiny shapes, and what it refuses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from benchmarks.command import main
+from benchmarks.measuring.record import MEASURED, ROOT
+from benchmarks.registry import BENCHMARKS, SPEED
+
+
+def test_list_names_every_benchmark(capsys):
+    assert main(["list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == ["speed", *BENCHMARKS]
+
+
+def test_list_does_not_wait_for_torch():
+    program = "import sys; from benchmarks.command import main; main(['list']); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+def test_code_that_a_benchmark_measures_exists(benchmark):
+    for path in (*benchmark.measures, benchmark.source):
+        assert (ROOT / path).exists(), path
+
+
+DRY = [name for name in BENCHMARKS if name not in ("gpu-code", "segmentation-memory")]
+
+
+@pytest.mark.parametrize("name", [*DRY, pytest.param("segmentation-memory", marks=pytest.mark.slow)])
+def test_a_dry_run_goes_through_and_writes_nothing(name, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in MEASURED.rglob("*")}
+    assert main(["run", name, "--dry-run", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("dry run, nothing written\n")
+    assert not list(tmp_path.iterdir())
+    assert before == {path: path.stat().st_mtime_ns for path in MEASURED.rglob("*")}
+
+
+@pytest.mark.slow
+@pytest.mark.interpreter
+@pytest.mark.parametrize("name", [benchmark.name for benchmark in SPEED if "cuda" in benchmark.devices])
+def test_a_dry_run_for_a_gpu_goes_without_one(name):
+    command = [sys.executable, "-m", "benchmarks", "run", name, "--device", "cuda", "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=dict(os.environ))
+    assert done.stdout.endswith("dry run, nothing written\n")
+
+
+def test_a_run_writes_a_record(tmp_path):
+    assert main(["run", "layer", "--budget", "0", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.rglob("*.json")
+    record = json.loads(path.read_text())
+    assert path.relative_to(tmp_path).as_posix() in ("speed/cpu/layer.json", "speed/cpu-keeping-memory/layer.json")
+    assert record["command"] == "python -m benchmarks run layer --budget 0 --out PATH"
+    assert record["machine"]["allocator"].startswith("glibc")
+    assert len(record["skipped"]) == 4 and not record["rows"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "weather"], "name: expected one of speed, operator, .*, got 'weather'"),
+        (["run", "scaling", "--device", "cuda"], "--device: expected one of cpu for scaling, got 'cuda'"),
+        (["run", "accuracy", "--dry-run", "--", "weather"], "recipe: expected the name of a file in configs"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_status_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.match(message, error)
+
+
+@pytest.mark.parametrize("arguments", [["walk"], [], ["run"], ["list", "--", "x"], ["run", "layer", "--device", "tpu"]])
+def test_a_wrong_command_has_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
