@@ -1,7 +1,6 @@
 """The command line of the benchmarks: what it lists, that everything runs on tiny shapes, and what it refuses."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import sys
 import pytest
 from benchmarks.command import main
 from benchmarks.measuring.record import MEASURED, ROOT
-from benchmarks.registry import BENCHMARKS, SPEED
+from benchmarks.registry import BENCHMARKS
 
 
 def test_list_names_every_benchmark(capsys):
@@ -43,10 +42,9 @@ def test_a_dry_run_goes_through_and_writes_nothing(name, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.interpreter
-@pytest.mark.parametrize("name", [benchmark.name for benchmark in SPEED if "cuda" in benchmark.devices])
-def test_a_dry_run_for_a_gpu_goes_without_one(name):
-    command = [sys.executable, "-m", "benchmarks", "run", name, "--device", "cuda", "--dry-run"]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=dict(os.environ))
+def test_a_dry_run_for_a_gpu_goes_without_one():
+    command = [sys.executable, "-m", "benchmarks", "run", "operator", "--device", "cuda", "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.endswith("dry run, nothing written\n")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring.options import Row
-from benchmarks.measuring.shapes import GEOMETRY, TINY, WINDOW, Stage, operands
+from benchmarks.measuring.shapes import TINY, Stage, operands
 from involution.ops import cuda, reference, spanned
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -18,13 +18,13 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 def calls(module: Any, t: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """Return the operators of a module, to be called on the operands `t`."""
     x, grad, kernel, groups = t["x"], t["grad"], t["kernel"], t["groups"]
-    window = [WINDOW, WINDOW]
-    span = (t["reduced"], t["weight"], t["bias"], groups, window, *GEOMETRY)
+    window, geometry = t["window"], t["geometry"]
+    span = (t["reduced"], t["weight"], t["bias"], groups, window, *geometry)
     both = module if module is not reference else spanned
     return {
-        "involution2d": lambda: module.involution2d(x, kernel, *GEOMETRY),
-        "involution2d_grad_x": lambda: module.involution2d_grad_x(grad, kernel, list(x.shape[2:]), *GEOMETRY),
-        "involution2d_grad_kernel": lambda: module.involution2d_grad_kernel(grad, x, groups, window, *GEOMETRY),
+        "involution2d": lambda: module.involution2d(x, kernel, *geometry),
+        "involution2d_grad_x": lambda: module.involution2d_grad_x(grad, kernel, list(x.shape[2:]), *geometry),
+        "involution2d_grad_kernel": lambda: module.involution2d_grad_kernel(grad, x, groups, window, *geometry),
         "involution2d_spanned": lambda: both.involution2d_spanned(x, *span),
         "involution2d_spanned_backward": lambda: both.involution2d_spanned_backward(grad, x, *span),
     }

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 WINDOW, GROUP_CHANNELS, REDUCTION = 7, 16, 4
-GEOMETRY = ([1, 1], [WINDOW // 2] * 2, [1, 1])
 FORMATS = {"channels last": torch.channels_last, "NCHW": torch.contiguous_format}
 
 
@@ -20,6 +19,7 @@ class Stage:
     number: int
     channels: int
     side: int
+    window: int = WINDOW
 
     @property
     def groups(self) -> int:
@@ -34,11 +34,16 @@ class Stage:
     @property
     def taps(self) -> int:
         """Values of the kernels at one pixel."""
-        return self.groups * WINDOW**2
+        return self.groups * self.window**2
+
+    @property
+    def geometry(self) -> tuple[list[int], list[int], list[int]]:
+        """Stride, padding and dilation."""
+        return [1, 1], [self.window // 2] * 2, [1, 1]
 
 
 STAGES = (Stage(1, 64, 56), Stage(2, 128, 28), Stage(3, 256, 14), Stage(4, 512, 7))
-TINY = Stage(4, 32, 3)
+TINY = Stage(4, 32, 3, window=3)
 """Of dry runs."""
 
 
@@ -61,8 +66,10 @@ def operands(
         "x": new(stage.channels),
         "grad": new(stage.channels),
         "reduced": new(stage.reduced),
-        "kernel": new(stage.taps).unflatten(1, (stage.groups, WINDOW, WINDOW)),
+        "kernel": new(stage.taps).unflatten(1, (stage.groups, stage.window, stage.window)),
         "weight": torch.randn(stage.taps, stage.reduced, **where),
         "bias": torch.randn(stage.taps, **where),
         "groups": stage.groups,
+        "window": [stage.window] * 2,
+        "geometry": stage.geometry,
     }

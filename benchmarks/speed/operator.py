@@ -7,6 +7,7 @@ On CPU the rivals are the unfold formula and the sum of shifted images, each in 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -78,7 +79,7 @@ def _convolution(t: dict[str, Any]) -> dict[str, Work]:
 def least(t: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Return the least bytes and multiply-adds of every operator: each input read once, each output written once."""
     x, reduced, kernel, weight = (t[name] for name in ("x", "reduced", "kernel", "weight"))
-    once = x.numel() * WINDOW**2  # as many for each contraction
+    once = x.numel() * math.prod(t["window"])  # as many for each contraction
     span = reduced.numel() * weight.shape[0]
     image, features, parameters = x.nbytes, reduced.nbytes, weight.nbytes + t["bias"].nbytes
     contraction = (2 * image + kernel.nbytes, once)

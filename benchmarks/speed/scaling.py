@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring.options import Measured, Options, Row
-from benchmarks.measuring.shapes import GEOMETRY, STAGES, TINY, WINDOW, images, operands
+from benchmarks.measuring.shapes import STAGES, TINY, images, operands
 from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.entries import ENTRIES
 
@@ -27,12 +27,12 @@ def _threads(options: Options, model: Callable[[Tensor], Tensor]) -> list[Row]:
     """One thread and all threads take turns: a change of clock rate affects both."""
     batch, size = (2, 32) if options.dry_run else (16, 224)
     t, x = operands(TINY if options.dry_run else STAGES[0], batch), images(batch, 3, size)
-    span = (t["reduced"], t["weight"], None, t["groups"], [WINDOW] * 2, *GEOMETRY)
+    span = (t["reduced"], t["weight"], None, t["groups"], t["window"], *t["geometry"])
     ops = torch.ops.involution
     every = torch.get_num_threads()
     rows: list[Row] = []
     works: dict[str, Work] = {
-        "involution2d": lambda: ops.involution2d(t["x"], t["kernel"], *GEOMETRY),
+        "involution2d": lambda: ops.involution2d(t["x"], t["kernel"], *t["geometry"]),
         "involution2d_spanned": lambda: ops.involution2d_spanned(t["x"], *span),
         "network": lambda: model(x),
     }
