@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of one involution; padding in front as "same" gives it."""
+    """Sizes of one involution; padding as "same" gives it, or `pad` rows and columns on each side."""
 
     batch: int = 2
     groups: int = 2
@@ -20,6 +20,7 @@ class Geometry:
     window: tuple[int, int] = (3, 3)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] | None = None
 
     @property
     def channels(self) -> int:
@@ -31,10 +32,15 @@ class Geometry:
 
     @property
     def out(self) -> list[int]:
-        return [-(-n // s) for n, s in zip(self.size, self.stride, strict=True)]
+        if self.pad is None:
+            return [-(-n // s) for n, s in zip(self.size, self.stride, strict=True)]
+        sizes = zip(self.size, self.pad, self.window, self.dilation, self.stride, strict=True)
+        return [max((n + 2 * p - d * (k - 1) - 1) // s + 1, 1) for n, p, k, d, s in sizes]
 
     @property
     def padding(self) -> list[int]:
+        if self.pad is not None:
+            return list(self.pad)
         return [d * (k - 1) // 2 for k, d in zip(self.window, self.dilation, strict=True)]
 
     @property
@@ -71,6 +77,12 @@ GEOMETRIES = {
     "5x5 stride 2": G(height=9, width=19, window=(5, 5), stride=(2, 2)),
     "9x9 stride 2": G(height=7, width=33, window=(9, 9), stride=(2, 2)),
     "stride beyond window": G(height=11, width=14, window=(2, 2), stride=(3, 4)),
+    "stride beyond window, padding": G(height=8, width=8, window=(1, 1), stride=(2, 2), pad=(1, 1)),
+    "stride far beyond window": G(height=23, width=9, window=(3, 1), stride=(5, 4)),
+    "padding beyond window": G(height=5, width=7, window=(2, 3), pad=(3, 5)),
+    "no padding": G(height=9, width=11, window=(3, 5), pad=(0, 0)),
+    "dilation beyond image": G(height=5, width=4, window=(3, 3), dilation=(7, 9)),
+    "dilation and stride with a common divisor": G(height=17, width=9, stride=(4, 2), dilation=(6, 3), pad=(5, 2)),
     "dilation": G(height=9, width=16, window=(3, 3), dilation=(2, 2)),
     "dilation and stride": G(height=10, width=21, window=(5, 3), stride=(2, 1), dilation=(1, 3)),
     "even window": G(height=6, width=9, window=(4, 2)),

@@ -80,8 +80,9 @@ def test_values(geometry, dtype, channels_last):
         height=st.integers(1, 20),
         width=st.integers(1, 40),
         window=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-        stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-        dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        stride=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        dilation=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        pad=st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9)),
     ),
     st.booleans(),
 )

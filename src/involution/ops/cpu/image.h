@@ -7,12 +7,22 @@ namespace involution {
 
 enum class Dtype { float32, float64, bfloat16, float16 };
 
+inline int64_t size_of(Dtype dtype) { return dtype == Dtype::float64 ? 8 : dtype == Dtype::float32 ? 4 : 2; }
+
 // Four indices into memory. A kernel [B, G, Kh, Kw, Ho, Wo] is an image of G·Kh·Kw channels.
 struct Image {
-  void* data;
+  void* data;  // null: not wanted, or not there
   Dtype dtype;
   int64_t batch, channels, height, width;
   int64_t stride_b, stride_c, stride_h, stride_w;  // in elements
+
+  // Channels [first, first + count).
+  Image slice(int64_t first, int64_t count) const {
+    Image part = *this;
+    if (data) part.data = static_cast<char*>(data) + first * stride_c * size_of(dtype);
+    part.channels = count;
+    return part;
+  }
 };
 
 struct Window {
@@ -39,6 +49,11 @@ struct InstructionSet {
 };
 
 extern const InstructionSet avx512, avx2, baseline;
+
+// Thrown where memory cannot be had; `parallel_for` carries it from a thread to its caller.
+struct OutOfMemory {
+  int64_t bytes;
+};
 
 // Threads of PyTorch; `work` gets a range of [0, count), the calling thread's share.
 int64_t thread_count();

@@ -7,11 +7,15 @@ namespace involution {
 namespace {
 
 #include "loops/vector.h"
+#include "loops/elements.h"
+#include "loops/memory.h"
 #include "loops/rows.h"
 #include "loops/windows.h"
 #include "loops/buffers.h"
+#include "loops/division.h"
 #include "loops/contractions.h"
 #include "loops/spanned.h"
+#include "loops/spanned_backward.h"
 
 #define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
 

@@ -1,5 +1,16 @@
 // The rows that a thread holds: in place or copied, kernels some rows at once, and the rings of rows that windows see.
 
+// Output rows whose windows see rows of the same residue modulo the dilation form a phase; row i is of phase i % phases.
+inline int64_t phases(const Window& w) { return w.dilation_h / gcd(w.dilation_h, w.stride_h); }
+
+// f(i) for output rows [begin, end), phase by phase: Kh rows of x are then enough to hold, whatever the dilation.
+template <class F>
+inline void for_output_rows(const Window& w, int64_t begin, int64_t end, const F& f) {
+  const int64_t step = phases(w);
+  for (int64_t phase = begin; phase < end && phase < begin + step; ++phase)
+    for (int64_t i = phase; i < end; i += step) f(i);
+}
+
 // One row of an image as [pixels][channels]: in place if memory already has it so, else copied.
 template <class T>
 struct PixelRow {
@@ -13,7 +24,7 @@ struct PixelRow {
       : image(image),
         in_place(!extra && image.stride_c == 1 && is_native(image.dtype) &&
                  !(whole_registers && image.channels % lanes<T>)),
-        copy(in_place ? 0 : rows * image.width * padded(extra)),
+        copy(in_place ? 0 : product(rows, image.width, padded(extra))),
         row{copy.data, lanes<T>, padded(extra)} {}
 
   int64_t padded(int64_t extra) const { return blocks<T>(image.channels + extra) * lanes<T>; }
@@ -40,12 +51,12 @@ struct KernelRows : PixelRow<T> {
   const int64_t together;
   int64_t b = -1, first = 0, end = 0;  // rows [first, end) of image b are here
 
-  explicit KernelRows(const Image& kernel)
-      : PixelRow<T>(kernel, false, 0, together_in(kernel)), together(together_in(kernel)) {}
+  KernelRows(const Image& kernel, const Window& w)
+      : PixelRow<T>(kernel, false, 0, together_in(kernel, w)), together(together_in(kernel, w)) {}
 
-  static int64_t together_in(const Image& kernel) {
+  static int64_t together_in(const Image& kernel, const Window& w) {
     const bool planes = kernel.stride_w == 1 && kernel.stride_h == kernel.width;
-    return planes && kernel.width < 64 ? 64 / kernel.width : 1;
+    return planes && kernel.width < 64 && phases(w) == 1 ? 64 / kernel.width : 1;
   }
 
   // Row i of those before `last`.
@@ -60,79 +71,89 @@ struct KernelRows : PixelRow<T> {
   }
 };
 
-// The rows of x that the windows of one output row see, with the zeros around the image.
+// The rows of x that the windows of one output row see, with the zeros around the image. Row h stays in slot h / d % Kh
+// until a later row of its residue modulo d takes the slot.
 template <class T>
 struct InputRows {
   const Image& x;
   const Window& w;
-  const int64_t width, columns, ring, size;  // columns: pixels of a padded row; size: its elements
-  Scratch<T> memory;                         // ring rows and, behind them, one of zeros
+  const int64_t width, columns, size;  // columns: pixels of a padded row; size: its elements
+  Scratch<T> memory;                   // Kh slots and, behind them, a row of zeros
   Scratch<const T*> rows;
-  int64_t b = -1, next = 0;
+  Scratch<int64_t> held;  // the row in each slot, or -1
+  int64_t b = -1;
 
   InputRows(const Image& x, const Window& w, int64_t out_width)
       : x(x),
         w(w),
         width(out_width),
         columns((out_width - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1),
-        ring((w.kh - 1) * w.dilation_h + 1),
-        size(blocks<T>(x.channels) * columns * lanes<T>),
-        memory((ring + 1) * size),
-        rows(w.kh) {
-    memory.zero((ring + 1) * size);
-  }
+        size(product(blocks<T>(x.channels), columns, lanes<T>)),
+        memory(product(w.kh + 1, size), true),
+        rows(w.kh),
+        held(w.kh) {}
 
   int64_t block() const { return columns * lanes<T>; }
 
-  // Pointers to the kh rows seen by output row i, which must not decrease within an image.
+  // Pointers to the rows seen by output row i. In the order of `for_output_rows` every row of x is read once.
   const T* const* see(int64_t image, int64_t i) {
-    const int64_t top = i * w.stride_h - w.pad_h, bottom = top + ring - 1;
-    if (image != b) next = 0, b = image;
-    if (next < top) next = top;
-    const int64_t room = columns - w.pad_w, count = x.width < room ? x.width : room;
-    for (; next <= bottom && next < x.height; ++next) {
-      T* data = memory.data + next % ring * size + w.pad_w * lanes<T>;
-      if (count > 0) reader<T>(x.dtype)(x, b, next, 0, count, Row<T>{data, block(), lanes<T>});
-    }
+    if (image != b)
+      for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
+    b = image;
     for (int64_t u = 0; u < w.kh; ++u) {
-      const int64_t h = top + u * w.dilation_h;
-      rows.data[u] = memory.data + (h >= 0 && h < x.height ? h % ring : ring) * size;
+      const int64_t h = i * w.stride_h - w.pad_h + u * w.dilation_h;
+      rows.data[u] = memory.data + (h >= 0 && h < x.height ? slot_of(h) : w.kh) * size;
     }
     return rows.data;
   }
+
+ private:
+  int64_t slot_of(int64_t h) {
+    const int64_t slot = h / w.dilation_h % w.kh;
+    if (held.data[slot] != h) {
+      held.data[slot] = h;
+      T* data = memory.data + slot * size + w.pad_w * lanes<T>;
+      const int64_t room = columns - w.pad_w, count = x.width < room ? x.width : room;
+      if (count > 0) reader<T>(x.dtype)(x, b, h, 0, count, Row<T>{data, block(), lanes<T>});
+    }
+    return slot;
+  }
 };
 
-// The rows of the gradient of x that output rows still add to.
+// The rows of the gradient of x that output rows still add to, in slots as above. A row is written when a later one
+// takes its slot, and the rows that no window touches at the end.
 template <class T>
 struct GradientRows {
   const Image& grad_x;
   const Window& w;
-  const int64_t columns, ring, size;
+  const int64_t columns, size;
   Scratch<T> memory;
   Scratch<T*> rows;
-  int64_t b, first, last, done;  // rows [first, last) of image b are ours, those before `done` are written
+  Scratch<int64_t> held;
+  const int64_t b, first, last;  // rows [first, last) of image b are ours
+  Scratch<bool> written;
 
   GradientRows(const Image& grad_x, const Window& w, int64_t out_width, int64_t b, int64_t first, int64_t last)
       : grad_x(grad_x),
         w(w),
-        columns(reach(grad_x.width + w.pad_w, (out_width - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1)),
-        ring((w.kh - 1) * w.dilation_h + 1),
-        size(blocks<T>(grad_x.channels) * columns * lanes<T>),
-        memory(ring * size),
+        columns(larger(grad_x.width + w.pad_w, (out_width - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1)),
+        size(product(blocks<T>(grad_x.channels), columns, lanes<T>)),
+        memory(product(w.kh, size), true),
         rows(w.kh),
+        held(w.kh),
         b(b),
         first(first),
         last(last),
-        done(first) {
-    memory.zero(ring * size);
+        written(last - first, true) {
+    for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
   }
 
-  static int64_t reach(int64_t a, int64_t b) { return a > b ? a : b; }
+  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
   int64_t block() const { return columns * lanes<T>; }
 
   // The output rows that our rows depend on.
   int64_t begin() const {
-    const int64_t i = first + w.pad_h - (ring - 1);
+    const int64_t i = first + w.pad_h - (w.kh - 1) * w.dilation_h;
     return i > 0 ? (i + w.stride_h - 1) / w.stride_h : 0;
   }
   int64_t end(int64_t out_height) const {
@@ -140,21 +161,38 @@ struct GradientRows {
     return i < out_height ? i : out_height;
   }
 
-  // Pointers to the rows that output row i adds to, null where they are not ours.
+  // Pointers to the rows that output row i adds to, null where they are not ours. The order of output rows must be that
+  // of `for_output_rows`.
   T* const* open(int64_t i) {
     for (int64_t u = 0; u < w.kh; ++u) {
       const int64_t h = i * w.stride_h - w.pad_h + u * w.dilation_h;
-      rows.data[u] = h >= first && h < last ? memory.data + h % ring * size : nullptr;
+      rows.data[u] = h >= first && h < last ? memory.data + slot_of(h) * size : nullptr;
     }
     return rows.data;
   }
 
-  // Write the rows before `h`, which get no more.
-  void close(int64_t h) {
-    for (; done < h && done < last; ++done) {
-      T* data = memory.data + done % ring * size;
-      writer<T>(grad_x.dtype)(grad_x, b, done, Row<T>{data + w.pad_w * lanes<T>, block(), lanes<T>});
-      __builtin_memset(data, 0, size * sizeof(T));
-    }
+  void finish() {
+    for (int64_t slot = 0; slot < w.kh; ++slot) write(slot);
+    for (int64_t h = first; h < last; ++h)
+      if (!written.data[h - first]) held.data[0] = h, write(0);
+  }
+
+ private:
+  int64_t slot_of(int64_t h) {
+    const int64_t slot = h / w.dilation_h % w.kh;
+    if (held.data[slot] != h) write(slot);
+    held.data[slot] = h;
+    return slot;
+  }
+
+  // Write the row in a slot, if there is one, and leave zeros.
+  void write(int64_t slot) {
+    const int64_t h = held.data[slot];
+    if (h < 0) return;
+    T* data = memory.data + slot * size;
+    writer<T>(grad_x.dtype)(grad_x, b, h, Row<T>{data + w.pad_w * lanes<T>, block(), lanes<T>});
+    __builtin_memset(data, 0, size * sizeof(T));
+    written.data[h - first] = true;
+    held.data[slot] = -1;
   }
 };

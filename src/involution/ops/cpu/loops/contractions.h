@@ -1,33 +1,5 @@
 // The drivers: which rows go through which loop, on which thread. A thread takes a run of neighbouring output rows and
-// keeps the few input rows that they see in a ring, so every row of memory is read once.
-
-template <class T>
-inline int64_t grain(const Image& y, int64_t taps) {
-  // About 20 000 multiply-adds of a register make a thread worth waking.
-  const int64_t row = blocks<T>(y.channels) * y.width * taps + 1;
-  return 20000 / row + 1;
-}
-
-template <class F>
-void over_rows(const Image& image, int64_t grain, const F& f) {
-  // f(b, first row, last row + 1) for the runs of rows of one thread
-  struct Context {
-    const F& f;
-    int64_t height;
-  } context{f, image.height};
-  parallel_for(
-      image.batch * image.height, grain,
-      [](void* pointer, int64_t begin, int64_t end) {
-        const Context& c = *static_cast<Context*>(pointer);
-        while (begin < end) {
-          const int64_t b = begin / c.height, h = begin % c.height;
-          const int64_t last = c.height - h < end - begin ? c.height : h + end - begin;
-          c.f(b, h, last);
-          begin += last - h;
-        }
-      },
-      &context);
-}
+// keeps the few input rows that they see, so every row of memory is read once.
 
 // Taps of a tile of pixels for one register of channels: a pointer if the lanes share them, else expanded.
 template <class T>
@@ -82,18 +54,21 @@ void forward_row(const T* const* rows, const InputRows<T>& in, const Row<T>& ker
 }
 
 template <class T>
-void forward(const Image& x, const Image& kernel, const Window& w, const Image& y) {
-  over_rows(y, grain<T>(y, w.taps()), [&](int64_t b, int64_t first, int64_t last) {
+void forward(const Image& all_x, const Image& all_kernels, const Window& all, const Image& all_y) {
+  const Division division(all_y, all, row_work<T>(all_y, all), lanes<T>);
+  division.over_rows(all_y, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
+    const Image x = part.of(all_x), kernel = part.of(all_kernels), y = part.of(all_y);
+    const Window w = part.of(all);
     InputRows<T> in(x, w, y.width);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
-    KernelRows<T> kernels(kernel);
+    KernelRows<T> kernels(kernel, w);
     const PixelRow<T> out(y, true);
-    for (int64_t i = first; i < last; ++i) {
+    for_output_rows(w, first, last, [&](int64_t i) {
       forward_row(in.see(b, i), in, kernels.read(b, i, last), taps, loops, y.width, out.place(b, i),
                   taps.shared ? kernels.ahead() : 0);
       out.write(b, i);
-    }
+    });
   });
 }
 
@@ -114,20 +89,22 @@ void grad_x_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kernel
 }
 
 template <class T>
-void grad_x(const Image& grad, const Image& kernel, const Window& w, const Image& grad_x) {
-  over_rows(grad_x, grain<T>(grad_x, w.taps()), [&](int64_t b, int64_t first, int64_t last) {
+void grad_x(const Image& all_grads, const Image& all_kernels, const Window& all, const Image& all_grad_x) {
+  const Division division(all_grad_x, all, row_work<T>(all_grad_x, all), lanes<T>);
+  division.over_rows(all_grad_x, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
+    const Image grad = part.of(all_grads), kernel = part.of(all_kernels), grad_x = part.of(all_grad_x);
+    const Window w = part.of(all);
     GradientRows<T> out(grad_x, w, grad.width, b, first, last);
     const TapRegister<T> taps(grad_x, w);
     const Loops<T> loops = taps.loops();
-    KernelRows<T> kernels(kernel);
+    KernelRows<T> kernels(kernel, w);
     const PixelRow<T> grads(grad, true);
     const int64_t end = out.end(grad.height);
-    for (int64_t i = out.begin(); i < end; ++i) {
+    for_output_rows(w, out.begin(), end, [&](int64_t i) {
       grad_x_row(out.open(i), out, kernels.read(b, i, end), taps, loops, grad.width, grads.read(b, i),
                  taps.shared ? kernels.ahead() : 0);
-      out.close((i + 1) * w.stride_h - w.pad_h);
-    }
-    out.close(last);
+    });
+    out.finish();
   });
 }
 
@@ -154,13 +131,16 @@ void grad_kernel_row(const T* const* rows, const InputRows<T>& in, const Row<T>&
 }
 
 template <class T>
-void grad_kernel(const Image& grad, const Image& x, const Window& w, const Image& grad_kernel) {
-  over_rows(grad, grain<T>(grad, w.taps()), [&](int64_t b, int64_t first, int64_t last) {
+void grad_kernel(const Image& all_grads, const Image& all_x, const Window& all, const Image& all_grad_kernels) {
+  const Division division(all_grads, all, row_work<T>(all_grads, all), lanes<T>);
+  division.over_rows(all_grads, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
+    const Image grad = part.of(all_grads), x = part.of(all_x), grad_kernel = part.of(all_grad_kernels);
+    const Window w = part.of(all);
     InputRows<T> in(x, w, grad.width);
     const PixelRow<T> grads(grad, true), out(grad_kernel, false);
-    for (int64_t i = first; i < last; ++i) {
+    for_output_rows(w, first, last, [&](int64_t i) {
       grad_kernel_row(in.see(b, i), in, grads.read(b, i), grad.width, out.place(b, i));
       out.write(b, i);
-    }
+    });
   });
 }

@@ -1,56 +1,6 @@
 // Rows of an image, converted to the type that sums are taken in and laid out as the loops want them: in blocks of one
 // register of channels. Every memory layout and dtype enters and leaves the kernels here and nowhere else.
 
-struct bfloat16 {
-  uint16_t bits;
-};
-
-template <class T, class E>
-inline T widened(E e) {
-  if constexpr (__is_same(E, bfloat16)) {
-    const uint32_t bits = uint32_t(e.bits) << 16;
-    float f;
-    __builtin_memcpy(&f, &bits, 4);
-    return f;
-  } else {
-    return T(e);
-  }
-}
-
-template <class E, class T>
-inline E narrowed(T value) {
-  if constexpr (__is_same(E, bfloat16)) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;  // to nearest, ties to even
-    return {uint16_t(value != value ? 0x7fc0 : rounded)};
-  } else {
-    return E(value);
-  }
-}
-
-template <class T, class E>
-inline Vector<T> load_widened(const E* p) {
-  if constexpr (__is_same(E, T)) {
-    return load(p);
-  } else {
-    T values[lanes<T>];
-    for (int lane = 0; lane < lanes<T>; ++lane) values[lane] = widened<T>(p[lane]);
-    return load(values);
-  }
-}
-
-template <class T, class E>
-inline void store_narrowed(E* p, Vector<T> v) {
-  if constexpr (__is_same(E, T)) {
-    store(p, v);
-  } else {
-    T values[lanes<T>];
-    store(values, v);
-    for (int lane = 0; lane < lanes<T>; ++lane) p[lane] = narrowed<E>(values[lane]);
-  }
-}
-
 // Where pixel w and channel c of a row lie: data[c / lanes * block + w * pixel + c % lanes].
 template <class T>
 struct Row {
@@ -118,7 +68,7 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
       else
         for (; sw == 1 && p < count && inside(p, 1); p += L) read_square<T, 1>(from + p, sc, count - p, ahead, row, k, p);
       for (; p < count; ++p)
-        for (int lane = 0; lane < L; ++lane) row.at(k, p)[lane] = widened<T>(from[lane * sc + p * sw]);
+        for (int lane = 0; lane < L; ++lane) row.at(k, p)[lane] = widen(from[lane * sc + p * sw]);
       k += pair ? 2 : 1;
     }
   }
@@ -126,7 +76,7 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
     for (int64_t p = 0; p < count; ++p) {
       store(row.at(full, p), Vector<T>{});
       for (int64_t lane = 0; lane < rest; ++lane)
-        row.at(full, p)[lane] = widened<T>(source[(full * L + lane) * sc + p * sw]);
+        row.at(full, p)[lane] = widen(source[(full * L + lane) * sc + p * sw]);
     }
 }
 
@@ -161,12 +111,12 @@ __attribute__((flatten)) void write_row(const Image& image, int64_t b, int64_t h
         }
       }
       for (; p < count; ++p)
-        for (int lane = 0; lane < L; ++lane) to[lane * sc + p * sw] = narrowed<E>(row.at(k, p)[lane]);
+        for (int lane = 0; lane < L; ++lane) to[lane * sc + p * sw] = narrow<E>(row.at(k, p)[lane]);
     }
   }
   for (int64_t p = 0; p < count; ++p)
     for (int64_t lane = 0; lane < rest; ++lane)
-      target[(full * L + lane) * sc + p * sw] = narrowed<E>(row.at(full, p)[lane]);
+      target[(full * L + lane) * sc + p * sw] = narrow<E>(row.at(full, p)[lane]);
 }
 
 template <class T>
@@ -178,7 +128,7 @@ template <class T>
 ReadRow<T> reader(Dtype dtype) {
   if constexpr (__is_same(T, double)) return read_row<double, double>;
   else if (dtype == Dtype::bfloat16) return read_row<float, bfloat16>;
-  else if (dtype == Dtype::float16) return read_row<float, _Float16>;
+  else if (dtype == Dtype::float16) return read_row<float, float16>;
   else return read_row<float, float>;
 }
 
@@ -186,19 +136,6 @@ template <class T>
 WriteRow<T> writer(Dtype dtype) {
   if constexpr (__is_same(T, double)) return write_row<double, double>;
   else if (dtype == Dtype::bfloat16) return write_row<float, bfloat16>;
-  else if (dtype == Dtype::float16) return write_row<float, _Float16>;
+  else if (dtype == Dtype::float16) return write_row<float, float16>;
   else return write_row<float, float>;
 }
-
-// Aligned memory of one thread; freed with it.
-template <class T>
-struct Scratch {
-  T* data;
-  explicit Scratch(int64_t count) {
-    data = static_cast<T*>(::aligned_alloc(64, (count * sizeof(T) + 127) / 64 * 64));
-    if (!data) __builtin_trap();
-  }
-  ~Scratch() { ::free(data); }
-  Scratch(const Scratch&) = delete;
-  void zero(int64_t count) { __builtin_memset(data, 0, count * sizeof(T)); }
-};

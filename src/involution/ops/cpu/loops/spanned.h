@@ -1,5 +1,5 @@
 // The involution whose kernels exist only in cache: a row of them is spanned from the reduced features, used, and
-// overwritten by the next. Backward spans them again.
+// overwritten by the next.
 //
 // The bias is one more row of the weight: reduced features get a channel of ones behind their R.
 
@@ -19,39 +19,44 @@ inline void for_panels(int64_t columns, const F& f) {
   for (int64_t n = 0; n < columns; n += kPanel) f(n, columns - n >= kPanel ? 1 : 0);
 }
 
-// The weight as the products need it.
+// The rows of the weight that one part's taps need, as the products want them.
 template <class T>
 struct SpanWeight {
   static constexpr int L = lanes<T>;
-  const Span& span;
   const int64_t reduced, taps, registers, natural_row;
-  Scratch<T> turned_memory, natural;  // natural: [tap][R], for backward alone
-  const Row<T> turned;                // [register of taps][R + 1][lane]
+  const Row<T> turned;  // [register of taps][R + 1][lane]
+  T* const natural;     // [tap][R], for backward alone
 
-  SpanWeight(const Span& span, bool backward)
-      : span(span),
-        reduced(span.reduced.channels),
-        taps(span.weight.channels),
+  SpanWeight(int64_t reduced, int64_t taps, T* memory)
+      : reduced(reduced),
+        taps(taps),
         registers(blocks<T>(taps)),
         natural_row(blocks<T>(reduced) * L),
-        turned_memory(registers * (reduced + 1) * L),
-        natural(backward ? taps * natural_row : 0),
-        turned{turned_memory.data, (reduced + 1) * L, L} {
-    const auto read = reader<T>(span.reduced.dtype);
-    read(span.weight, 0, 0, 0, reduced, turned);
-    const Row<T> ones{turned.at(0, reduced), turned.block, 0};
-    if (span.bias.data) read(span.bias, 0, 0, 0, 1, ones);
-    else
-      for (int64_t n = 0; n < registers; ++n) store(ones.at(n, 0), Vector<T>{});
-    if (backward) {
-      Image rows = span.weight;  // the same, taps and reduced channels exchanged
+        turned{memory, (reduced + 1) * L, L},
+        natural(memory + registers * (reduced + 1) * L) {}
+
+  // Elements of memory for at most so many registers of taps.
+  static int64_t size(int64_t reduced, int64_t registers, bool backward) {
+    return product(registers, reduced + 1 + (backward ? blocks<T>(reduced) * L : 0), L);
+  }
+
+  // Read register n of taps.
+  void fill(const Image& weight, const Image& bias, int64_t n, bool backward) const {
+    const int64_t first = n * L, count = taps - first < L ? taps - first : L;
+    const auto read = reader<T>(weight.dtype);
+    read(weight.slice(first, count), 0, 0, 0, reduced, Row<T>{turned.at(n, 0), turned.block, L});
+    T* const ones = turned.at(n, reduced);
+    if (bias.data) read(bias.slice(first, count), 0, 0, 0, 1, Row<T>{ones, turned.block, 0});
+    else store(ones, Vector<T>{});
+    if (backward && reduced) {
+      Image rows = weight;  // the same, taps and reduced channels exchanged
       rows.channels = reduced, rows.width = taps;
-      rows.stride_c = span.weight.stride_w, rows.stride_w = span.weight.stride_c;
-      read(rows, 0, 0, 0, taps, Row<T>{natural.data, L, natural_row});
+      rows.stride_c = weight.stride_w, rows.stride_w = weight.stride_c;
+      read(rows, 0, 0, first, count, Row<T>{natural + first * natural_row, L, natural_row});
     }
   }
 
-  // One row of kernels, [pixels][taps], from one row of reduced features with their ones.
+  // Kernels, [pixels][taps], from as many pixels of reduced features with their ones.
   void kernels(const Row<T>& features, int64_t width, const Row<T>& out) const {
     for_panels(registers, [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
@@ -65,125 +70,101 @@ struct SpanWeight {
   void grad_reduced(const Row<T>& kernels, int64_t width, const Row<T>& out) const {
     for_panels(blocks<T>(reduced), [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
-        kMultiply<T>[whole][tile](kernels.at(0, j), kernels.pixel, 1, natural.data + n * L, natural_row, L, taps, false,
+        kMultiply<T>[whole][tile](kernels.at(0, j), kernels.pixel, 1, natural + n * L, natural_row, L, taps, false,
                                   out.at(n, j), out.pixel);
       });
     });
   }
 
-  // grad_weight += grad_kernel · reducedᵀ, [R + 1][taps], over one row of pixels
-  void grad_weight(const Row<T>& kernels, const Row<T>& features, int64_t width, const Row<T>& sum) const {
+  // grad_weight += grad_kernel · reducedᵀ, [R + 1][taps], rows from `first` on, summed over `width` pixels
+  void grad_weight(const Row<T>& kernels, const Row<T>& features, int64_t width, int64_t first,
+                   const Row<T>& sum) const {
     for_panels(registers, [&](int64_t n, int whole) {
-      for_tiles(kMultiply<T>[whole], reduced + 1, false, [&](int tile, int64_t r) {
+      for_tiles(kMultiply<T>[whole], reduced + 1 - first, false, [&](int tile, int64_t rest) {
+        const int64_t r = first + rest;
         kMultiply<T>[whole][tile](features.data + r, 1, features.pixel, kernels.at(n, 0), kernels.pixel, L, width, true,
                                   sum.at(n, r), sum.pixel);
       });
     });
   }
-
-  int64_t sum_size() const { return (reduced + 1) * registers * L; }
-  Row<T> sum_rows(T* data) const { return {data, L, registers * L}; }
 };
 
-// A row of reduced features with the ones behind them.
+// The weights of all parts, read by all threads.
+template <class T>
+struct SpanWeights {
+  const Span& span;
+  const Division& division;
+  const int64_t registers, size;  // of a part, or more
+  Scratch<T> memory;
+
+  SpanWeights(const Span& span, const Window& w, const Division& division, bool backward)
+      : span(span),
+        division(division),
+        registers(most_registers(w, division)),
+        size(SpanWeight<T>::size(span.reduced.channels, registers, backward)),
+        memory(product(division.parts, size)) {
+    Division::for_ranges(
+        product(division.parts, registers), kWorthwhile / (span.reduced.channels * lanes<T> + 1) + 1,
+        [&](int64_t begin, int64_t end) {
+          for (int64_t item = begin; item < end; ++item) {
+            const Part part = division.part(item / registers);
+            const SpanWeight<T> weight = of(part);
+            const int64_t n = item % registers;
+            if (n < weight.registers) weight.fill(part.of(span.weight), part.of(span.bias), n, backward);
+          }
+        });
+  }
+
+  static int64_t most_registers(const Window& w, const Division& division) {
+    const int64_t groups = ceil_div(division.units, division.parts) * division.unit;
+    return blocks<T>((groups < w.groups ? groups : w.groups) * w.taps());
+  }
+
+  SpanWeight<T> of(const Part& part) const {
+    return {span.reduced.channels, part.of(span.weight).channels, memory.data + part.index * size};
+  }
+};
+
+// Some rows of reduced features with the ones behind them.
 template <class T>
 struct Features : PixelRow<T> {
-  explicit Features(const Image& reduced) : PixelRow<T>(reduced, false, 1) {}
-  Row<T> read(int64_t b, int64_t h) const {
-    const Row<T> row = PixelRow<T>::read(b, h);
-    for (int64_t j = 0; j < this->image.width; ++j) row.at(0, j)[this->image.channels] = 1;
+  explicit Features(const Image& reduced, int64_t rows = 1) : PixelRow<T>(reduced, false, 1, rows) {}
+  // Read row h as row `place` of those here.
+  Row<T> read(int64_t b, int64_t h, int64_t place = 0) const {
+    const Image& image = this->image;
+    const Row<T> row{this->row.at(0, place * image.width), this->row.block, this->row.pixel};
+    reader<T>(image.dtype)(image, b, h, 0, image.width, row);
+    for (int64_t j = 0; j < image.width; ++j) row.at(0, j)[image.channels] = 1;
     return row;
   }
 };
 
+// Multiply-adds of a register for one row of kernels.
 template <class T>
-void spanned(const Image& x, const Span& span, const Window& w, const Image& y) {
-  const SpanWeight<T> weight(span, false);
-  over_rows(y, grain<T>(y, w.taps()), [&](int64_t b, int64_t first, int64_t last) {
+inline int64_t span_work(const Span& span) {
+  return span.reduced.width * blocks<T>(span.weight.channels) * (span.reduced.channels + 1);
+}
+
+template <class T>
+void spanned(const Image& all_x, const Span& span, const Window& all, const Image& all_y) {
+  const Division division(all_y, all, row_work<T>(all_y, all) + span_work<T>(span), lanes<T>);
+  const SpanWeights<T> weights(span, all, division, false);
+  division.over_rows(all_y, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
+    const Image x = part.of(all_x), y = part.of(all_y);
+    const Window w = part.of(all);
+    const SpanWeight<T> weight = weights.of(part);
     InputRows<T> in(x, w, y.width);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
     const Features<T> features(span.reduced);
     const PixelRow<T> out(y, true);
     const int64_t pixel = weight.registers * lanes<T>;
-    Scratch<T> memory(y.width * pixel);
+    Scratch<T> memory(product(y.width, pixel));
     const Row<T> kernels{memory.data, lanes<T>, pixel};
-    for (int64_t i = first; i < last; ++i) {
+    for_output_rows(w, first, last, [&](int64_t i) {
       weight.kernels(features.read(b, i), y.width, kernels);
       forward_row(in.see(b, i), in, kernels, taps, loops, y.width, out.place(b, i), 0);
       out.write(b, i);
-    }
+    });
   });
-}
-
-// Rows [first, last) of the gradient of x in image b, and of everything else the output rows of that share.
-template <class T>
-void spanned_backward_rows(const Image& grad, const Image& x, const SpanWeight<T>& weight, const Window& w,
-                           const Image& grad_x, const Span& grads, int64_t b, int64_t first, int64_t last,
-                           const Row<T>& sum) {
-  InputRows<T> in(x, w, grad.width);
-  GradientRows<T> out(grad_x, w, grad.width, b, first, last);
-  const TapRegister<T> taps(x, w);
-  const Loops<T> loops = taps.loops();
-  const Features<T> features(weight.span.reduced);
-  const PixelRow<T> grad_rows(grad, true), grad_features(grads.reduced, true);
-  const int64_t pixel = weight.registers * lanes<T>;
-  Scratch<T> memory(grad.width * pixel + lanes<T>), grad_memory(grad.width * pixel + lanes<T>);
-  const Row<T> kernels{memory.data, lanes<T>, pixel}, grad_kernels{grad_memory.data, lanes<T>, pixel};
-  grad_memory.zero(grad.width * pixel);  // the taps that only fill the last register
-
-  const int64_t own_begin = first * grad.height / grad_x.height, own_end = last * grad.height / grad_x.height;
-  const int64_t begin = own_begin < out.begin() ? own_begin : out.begin();
-  const int64_t end = own_end > out.end(grad.height) ? own_end : out.end(grad.height);
-  for (int64_t i = begin; i < end; ++i) {
-    const Row<T> feature_row = features.read(b, i), grad_row = grad_rows.read(b, i);
-    weight.kernels(feature_row, grad.width, kernels);
-    grad_x_row(out.open(i), out, kernels, taps, loops, grad.width, grad_row, 0);
-    out.close((i + 1) * w.stride_h - w.pad_h);
-    if (i < own_begin || i >= own_end) continue;
-    grad_kernel_row(in.see(b, i), in, grad_row, grad.width, grad_kernels);
-    weight.grad_reduced(grad_kernels, grad.width, grad_features.place(b, i));
-    grad_features.write(b, i);
-    weight.grad_weight(grad_kernels, feature_row, grad.width, sum);
-  }
-  out.close(last);
-}
-
-template <class T>
-void spanned_backward(const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
-                      const Span& grads) {
-  const SpanWeight<T> weight(span, true);
-  const int64_t size = weight.sum_size(), rows = x.batch * x.height;
-  const int64_t shares = thread_count() < rows ? thread_count() : rows;
-  Scratch<T> sums(shares * size + 1);  // one a share, added in their order: the same result every time
-  sums.zero(shares * size);
-  struct Context {
-    const Image &grad, &x;
-    const SpanWeight<T>& weight;
-    const Window& w;
-    const Image& grad_x;
-    const Span& grads;
-    int64_t shares, size, rows;
-    T* sums;
-  } context{grad, x, weight, w, grad_x, grads, shares, size, rows, sums.data};
-  parallel_for(
-      shares, 1,
-      [](void* pointer, int64_t begin, int64_t end) {
-        const Context& c = *static_cast<Context*>(pointer);
-        for (int64_t share = begin; share < end; ++share)
-          for (int64_t row = c.rows * share / c.shares, stop = c.rows * (share + 1) / c.shares; row < stop;) {
-            const int64_t b = row / c.x.height, first = row % c.x.height;
-            const int64_t last = c.x.height - first < stop - row ? c.x.height : first + stop - row;
-            spanned_backward_rows<T>(c.grad, c.x, c.weight, c.w, c.grad_x, c.grads, b, first, last,
-                                     c.weight.sum_rows(c.sums + share * c.size));
-            row += last - first;
-          }
-      },
-      &context);
-  for (int64_t share = 1; share < shares; ++share)
-    for (int64_t i = 0; i < size; ++i) sums.data[i] += sums.data[share * size + i];
-  const auto write = writer<T>(span.reduced.dtype);
-  const Row<T> sum = weight.sum_rows(sums.data);
-  write(grads.weight, 0, 0, sum);
-  if (grads.bias.data) write(grads.bias, 0, 0, Row<T>{sum.at(0, weight.reduced), sum.block, 0});
 }

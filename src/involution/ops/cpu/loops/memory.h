@@ -1,0 +1,30 @@
+// Memory of one thread.
+
+// The product of sizes, or the largest number if that is too large.
+template <class... Sizes>
+inline int64_t product(Sizes... sizes) {
+  int64_t result = 1;
+  const bool overflow = (__builtin_mul_overflow(result, int64_t(sizes), &result) || ...);
+  return overflow ? INT64_MAX : result;
+}
+
+inline int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+// `count` elements from an address that vectors are aligned to. Zeros come from the system as they are needed: what is
+// never written takes no memory.
+template <class T>
+struct Scratch {
+  void* base;
+  T* data;
+
+  explicit Scratch(int64_t count, bool zeros = false) {
+    const int64_t bytes = product(count, sizeof(T)), room = 128;  // a register, and one read beyond the end
+    if (bytes <= INT64_MAX - room) base = zeros ? ::calloc(bytes + room, 1) : ::malloc(bytes + room);
+    else base = nullptr;
+    if (!base) throw OutOfMemory{bytes};
+    data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(base) + 63) / 64 * 64);
+  }
+  ~Scratch() { ::free(base); }
+  Scratch(const Scratch&) = delete;
+  void zero(int64_t count) { __builtin_memset(data, 0, count * sizeof(T)); }
+};

@@ -1,0 +1,159 @@
+// Tensors of PyTorch as images, and what is checked of them: the loops write to memory, so nothing is taken on trust.
+#pragma once
+#define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/shim_utils.h>
+
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+#include "image.h"
+
+namespace involution {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Ints = std::vector<int64_t>;
+using MaybeTensor = std::optional<Tensor>;
+
+template <class... Words>
+void check(bool condition, const Words&... words) {
+  if (condition) return;
+  std::ostringstream message;
+  (message << ... << words);
+  throw std::runtime_error(message.str());
+}
+
+// Sizes as PyTorch prints them.
+struct Shape {
+  Ints sizes;
+  explicit Shape(const Tensor& tensor) : sizes(tensor.sizes().begin(), tensor.sizes().end()) {}
+  friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+    for (size_t d = 0; d < shape.sizes.size(); ++d) out << (d ? ", " : "[") << shape.sizes[d];
+    return out << (shape.sizes.empty() ? "[]" : "]");
+  }
+};
+
+const char* name_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Double: return "float64";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Half: return "float16";
+    default: return "another";
+  }
+}
+
+Dtype dtype(const char* name, const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return Dtype::float32;
+    case ScalarType::Double: return Dtype::float64;
+    case ScalarType::BFloat16: return Dtype::bfloat16;
+    case ScalarType::Half: return Dtype::float16;
+    default: check(false, name, ": expected float32, float64, bfloat16 or float16, got another dtype"); return {};
+  }
+}
+
+void check_like(const char* name, const Tensor& tensor, const char* other, const Tensor& like) {
+  check(tensor.scalar_type() == like.scalar_type(), name, ": expected the dtype of ", other, ", ",
+        name_of(like.scalar_type()), ", got ", name_of(tensor.scalar_type()));
+}
+
+constexpr int64_t kLargest = int64_t(1) << 31;  // sizes and distances in pixels are below, so that no product overflows
+
+Image image(const char* name, const Tensor& t) {
+  check(t.dim() == 4, name, ": expected 4 dimensions, got shape ", Shape(t));
+  check(t.size(2) < kLargest && t.size(3) < kLargest, name, ": expected fewer than 2^31 rows and columns, got shape ",
+        Shape(t));
+  return {t.data_ptr(), dtype(name, t), t.size(0),   t.size(1),   t.size(2),
+          t.size(3),    t.stride(0),    t.stride(1), t.stride(2), t.stride(3)};
+}
+
+// [B, G, Kh, Kw, Ho, Wo] with groups and taps at equal distances, as contiguous and channels-last tensors have them;
+// others are copied into `owner`.
+Image kernel_image(const Tensor& t, Tensor& owner) {
+  check(t.dim() == 6, "kernel: expected [B, G, Kh, Kw, Ho, Wo], got shape ", Shape(t));
+  owner = t;
+  int64_t tap = 1;
+  bool regular = true;
+  for (int64_t d = 3, distance = 0; d >= 1; --d) {
+    if (t.size(d) == 1) continue;
+    if (!distance) tap = distance = t.stride(d);
+    regular = regular && t.stride(d) == distance;
+    distance *= t.size(d);
+  }
+  if (!regular) {
+    owner = torch::stable::new_empty(t, t.sizes());
+    torch::stable::copy_(owner, t);
+    tap = owner.stride(3);
+  }
+  return {owner.data_ptr(), dtype("kernel", t), t.size(0),       t.size(1) * t.size(2) * t.size(3), t.size(4), t.size(5),
+          owner.stride(0),  tap,                owner.stride(4), owner.stride(5)};
+}
+
+Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {
+  int32_t scalar_type;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &scalar_type));
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      sizes.size(), sizes.data(), strides.data(), scalar_type, aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+// [B, *channels, H, W], channels last if those of `like` lie densest: the rule of layout.py.
+Tensor empty(const Tensor& like, const Ints& sizes) {
+  const bool channels_last = like.stride(1) == 1 && !like.is_contiguous();
+  const size_t rank = sizes.size();
+  std::vector<size_t> order;  // dimensions from the outermost in memory to the innermost
+  order.push_back(0);
+  if (channels_last) order.insert(order.end(), {rank - 2, rank - 1});
+  for (size_t d = 1; d < rank - 2; ++d) order.push_back(d);
+  if (!channels_last) order.insert(order.end(), {rank - 2, rank - 1});
+  Ints strides(rank);
+  int64_t distance = 1;
+  for (size_t k = rank; k-- > 0;) {
+    strides[order[k]] = distance;
+    distance *= sizes[order[k]] > 1 ? sizes[order[k]] : 1;
+  }
+  return empty_strided(like, sizes, strides);
+}
+
+Window window(int64_t channels, int64_t groups, const Ints& taps, const Ints& stride, const Ints& padding,
+              const Ints& dilation) {
+  check(groups > 0 && channels % groups == 0, "kernel: expected groups G that divide the ", channels,
+        " channels of x, got G = ", groups);
+  const auto pair = [](const char* name, const Ints& values, int64_t least) {
+    check(values.size() == 2 && values[0] >= least && values[1] >= least && values[0] < kLargest && values[1] < kLargest,
+          name, ": expected a pair of numbers from ", least, " to 2^31 - 1");
+  };
+  pair("window", taps, 1);
+  pair("stride", stride, 1);
+  pair("padding", padding, 0);
+  pair("dilation", dilation, 1);
+  return {groups, taps[0], taps[1], stride[0], stride[1], padding[0], padding[1], dilation[0], dilation[1]};
+}
+
+// [G·Kh·Kw, R] and [G·Kh·Kw] as images of one row, the channels of which are the taps.
+Span span_of(const Tensor& reduced, const Tensor& weight, const MaybeTensor& bias, const Window& w) {
+  const Image features = image("reduced", reduced);
+  const int64_t taps = w.groups * w.taps();
+  check(weight.dim() == 2 && weight.size(0) == taps && weight.size(1) == features.channels,
+        "weight: expected [G*Kh*Kw, R] = [", taps, ", ", features.channels, "], got shape ", Shape(weight));
+  const Dtype type = dtype("weight", weight);
+  Image offset{nullptr, type, 1, taps, 1, 1, 0, 1, 0, 0};
+  if (bias) {
+    check(bias->dim() == 1 && bias->size(0) == taps, "bias: expected [G*Kh*Kw] = [", taps, "], got shape ", Shape(*bias));
+    offset.data = bias->data_ptr();
+    offset.stride_c = bias->stride(0);
+  }
+  return {features, {weight.data_ptr(), type, 1, taps, 1, features.channels, 0, weight.stride(0), 0, weight.stride(1)},
+          offset};
+}
+
+}  // namespace
+}  // namespace involution
