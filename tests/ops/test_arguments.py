@@ -34,6 +34,14 @@ def test_refused(change, message):
         involution2d(**{"x": X, "kernel": KERNEL, **change})
 
 
+def test_autocast_mixes_all_dtypes_but_float64():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert involution2d(X, KERNEL.bfloat16()).dtype == torch.bfloat16
+        for x, kernel in ((X, KERNEL.double()), (X.double(), KERNEL)):
+            with pytest.raises(ValueError, match=f"kernel: expected the dtype of x, {x.dtype}, got {kernel.dtype}"):
+                involution2d(x, kernel)
+
+
 def test_refused_in_other_dimensions():
     with pytest.raises(ValueError, match=r"x: expected \[B, C, W\]"):
         involution1d(X, torch.zeros(2, 2, 3, 5))

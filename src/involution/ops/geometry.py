@@ -73,7 +73,8 @@ def _check_tensors(x: Tensor, kernel: Tensor, rank: int, axes: Sequence[str]) ->
         raise ValueError(f"x: expected a floating-point tensor, got {x.dtype}")
     if x.device != kernel.device:
         raise ValueError(f"kernel: expected the device of x, {x.device}, got {kernel.device}")
-    if x.dtype != kernel.dtype and not torch.is_autocast_enabled(x.device.type):
+    cast = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, kernel.dtype)
+    if x.dtype != kernel.dtype and not cast:
         raise ValueError(f"kernel: expected the dtype of x, {x.dtype}, got {kernel.dtype}")
     batch, channels, groups = x.shape[0], x.shape[1], kernel.shape[1]
     if kernel.shape[0] != batch:
