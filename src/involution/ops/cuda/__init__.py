@@ -15,10 +15,10 @@ import torch
 from involution.ops import schema  # noqa: F401  (defines the operators)
 
 FILES = {
-    "involution2d": "y",
+    "involution2d": "forward",
     "involution2d_grad_x": "grad_x",
     "involution2d_grad_kernel": "grad_kernel",
-    "involution2d_spanned": "spanned",
+    "involution2d_spanned": "forward",
     "involution2d_spanned_backward": "spanned_backward",
 }
 """Operator → the file it lives in."""

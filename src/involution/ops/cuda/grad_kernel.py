@@ -7,31 +7,31 @@ import triton.language as tl
 from torch import Tensor
 
 from involution.ops.cuda import launch
-from involution.ops.cuda.launch import SIZES, Ints
-from involution.ops.cuda.precision import sum_dtype, widen
-from involution.ops.cuda.taps import add, bind, place, put, reach, seen, tap, unbind
+from involution.ops.cuda.launch import SIZES, Ints, Plan, array
+from involution.ops.cuda.precision import widen
+from involution.ops.cuda.source import quads_of_taps, stored
+from involution.ops.cuda.taps import add, bind, place, put, reach, reads, tap, unbind
 from involution.ops.cuda.tile import (
+    Array,
+    Sizes,
     at,
-    block,
     by_channel,
     by_group,
     by_quad,
+    cells,
     load_quads,
-    pair_group,
-    pair_quad,
-    quads,
 )
 from involution.ops.layout import empty_grad_kernel
 
 
 @triton.jit
-def channel_parts(t, VECTOR: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr):
+def channel_parts(t, plan: tl.constexpr):
     """[quad, group, channel] or [channel, group, quad] → VECTOR tensors, [quad·group, .]: a thread's own channels."""
-    t = widen(t, ACC, LAST)
-    if not LAST:
+    t = widen(t, plan)
+    if not plan.LAST:
         t = tl.permute(t, (1, 2, 0))
-    t = tl.reshape(t, (t.shape[0] * t.shape[1], t.shape[2] // VECTOR, VECTOR))
-    return unbind(t, VECTOR, ACC, LAST)
+    t = tl.reshape(t, (t.shape[0] * t.shape[1], t.shape[2] // plan.VECTOR, plan.VECTOR))
+    return unbind(t, plan.VECTOR, plan)
 
 
 @triton.jit
@@ -44,246 +44,113 @@ def dot_channels(a, b, VECTOR: tl.constexpr):
 
 
 @triton.jit
-def correlate(
-    sums,
-    grads,
-    x,
-    offsets,
-    step,
-    lanes,
-    column,
-    columns,
-    KW: tl.constexpr,
-    SW: tl.constexpr,
-    DW: tl.constexpr,
-    KP: tl.constexpr,
-    VECTOR: tl.constexpr,
-    ACC: tl.constexpr,
-    LAST: tl.constexpr,
-    ALONE: tl.constexpr,
-):
+def correlate(sums, grads, x, offsets, lanes, column, columns, ALONE: tl.constexpr, plan: tl.constexpr):
     """Add one row of the window: read every pixel once, multiply it with the gradients of all windows that hold it.
 
     Args:
         sums: one per tap and pixel of the quad, as `unbind` orders them.
         grads: the gradients at the four pixels, `channel_parts` of each.
-        x, offsets, step, lanes, column, columns: as in `y.slide`.
+        x, offsets, lanes, column, columns: as in `forward.slide`.
         ALONE: whether these are all channels of the group.
     """
-    for offset in tl.static_range(reach(KW, SW, DW)):
-        if seen(offset, KW, SW, DW):
-            inside = by_quad((column + offset >= 0) & (column + offset < columns), LAST)
-            address = x + tl.cast(offset, tl.int64) * step + offsets
-            parts = channel_parts(tl.load(address, mask=lanes & inside, other=0), VECTOR, ACC, LAST)
+    for offset in tl.static_range(reach(plan)):
+        if reads(offset, plan):
+            inside = by_quad((column + offset >= 0) & (column + offset < columns), plan)
+            address = x.data + tl.cast(offset, tl.int64) * x.strides[3] + offsets
+            parts = channel_parts(tl.load(address, mask=lanes & inside, other=0), plan)
             for i in tl.static_range(4):
-                if tap(offset, i, KW, SW, DW) >= 0:
-                    more = tl.reshape(dot_channels(grads[i], parts, VECTOR), sums[0].shape)
+                if tap(offset, i, plan) >= 0:
+                    more = tl.reshape(dot_channels(grads[i], parts, plan.VECTOR), sums[0].shape)
                     if ALONE:
-                        sums = put(sums, place(i * KP + tap(offset, i, KW, SW, DW), 4 * KP), more)
+                        sums = put(sums, place(i * plan.KP + tap(offset, i, plan), 4 * plan.KP), more)
                     else:
-                        sums = add(sums, place(i * KP + tap(offset, i, KW, SW, DW), 4 * KP), more)
+                        sums = add(sums, place(i * plan.KP + tap(offset, i, plan), 4 * plan.KP), more)
     return sums
 
 
 @triton.jit
-def grads_of_quads(
-    grad, offsets, strides, column, columns, lanes, VECTOR: tl.constexpr, ACC: tl.constexpr, LAST: tl.constexpr
-):
-    """Load the gradients at the four pixels of every quad, `channel_parts` of each."""
-    first, second, third, fourth = load_quads(grad + offsets, strides[3], column, columns, lanes, LAST)
+def grads_of_quads(grad, here, d, sizes, plan: tl.constexpr):
+    """Load channels d of the gradients at the four pixels of every quad, `channel_parts` of each."""
+    offsets = by_quad(at(here.image, here.row, here.column, grad.strides), plan)
+    offsets += by_group(here.g * plan.D * grad.strides[1]) + by_channel(d, plan) * grad.strides[1]
+    lanes = by_quad(here.exists, plan) & by_group(here.g < sizes.G) & by_channel(d < plan.D, plan)
+    first, second, third, fourth = load_quads(
+        grad.data + offsets, grad.strides[3], here.column, sizes.columns, lanes, plan
+    )
     return (
-        channel_parts(first, VECTOR, ACC, LAST),
-        channel_parts(second, VECTOR, ACC, LAST),
-        channel_parts(third, VECTOR, ACC, LAST),
-        channel_parts(fourth, VECTOR, ACC, LAST),
+        channel_parts(first, plan),
+        channel_parts(second, plan),
+        channel_parts(third, plan),
+        channel_parts(fourth, plan),
     )
 
 
 @triton.jit
-def row_of_kernel(
-    u,
-    grads,
-    grad,
-    x,
-    grad_offsets,
-    x_offsets,
-    grad_strides,
-    x_strides,
-    exists,
-    top,
-    left,
-    column,
-    g,
-    G,
-    H,
-    W,
-    Wo,
-    KW: tl.constexpr,
-    SW: tl.constexpr,
-    DH: tl.constexpr,
-    DW: tl.constexpr,
-    D: tl.constexpr,
-    TQ: tl.constexpr,
-    TG: tl.constexpr,
-    TD: tl.constexpr,
-    KP: tl.constexpr,
-    VECTOR: tl.constexpr,
-    LAST: tl.constexpr,
-    ACC: tl.constexpr,
-):
+def row_of_kernel(u, grads, grad, x, here, sizes, H, W, PH, PW, plan: tl.constexpr):
     """Return row u of the kernels' gradient, [., ., 4·KP].
 
     Args:
         grads: the gradients at the four pixels, if the channels of a group fit into the tile.
-        grad_offsets, x_offsets: of the first channel of every group, at the quad and at the corner of its window.
+        grad, x: all of them.
     """
-    down = top + u * DH
-    inside = by_quad(exists & (down >= 0) & (down < H), LAST) & by_group(g < G)
-    row = x + tl.cast(u * DH, tl.int64) * x_strides[2]
-    sums = (tl.full((TQ, TG) if LAST else (TG, TQ), 0, ACC),) * (4 * KP)
-    if D <= TD:
-        lanes = inside & by_channel(tl.arange(0, TD) < D, LAST)
-        offsets = x_offsets + by_channel(tl.arange(0, TD), LAST) * x_strides[1]
-        sums = correlate(
-            sums, grads, row, offsets, x_strides[3], lanes, left, W, KW, SW, DW, KP, VECTOR, ACC, LAST, True
-        )
+    top, left = here.row * plan.SH - PH, here.column * plan.SW - PW
+    corner = by_quad(at(here.image, top, left, x.strides), plan) + by_group(here.g * plan.D * x.strides[1])
+    down = top + u * plan.DH
+    inside = by_quad(here.exists & (down >= 0) & (down < H), plan) & by_group(here.g < sizes.G)
+    row = Array(x.data + tl.cast(u * plan.DH, tl.int64) * x.strides[2], x.strides)
+    sums = (tl.full((plan.TQ, plan.TG) if plan.LAST else (plan.TG, plan.TQ), 0, plan.ACC),) * (4 * plan.KP)
+    if plan.D <= plan.TD:
+        lanes = inside & by_channel(here.d < plan.D, plan)
+        offsets = corner + by_channel(here.d, plan) * x.strides[1]
+        sums = correlate(sums, grads, row, offsets, lanes, left, W, True, plan)
     else:
-        for d0 in range(0, D, TD):
-            d = d0 + tl.arange(0, TD)
-            lanes = inside & by_channel(d < D, LAST)
-            offsets = grad_offsets + by_channel(d, LAST) * grad_strides[1]
-            some = grads_of_quads(grad, offsets, grad_strides, column, Wo, lanes, VECTOR, ACC, LAST)
-            offsets = x_offsets + by_channel(d, LAST) * x_strides[1]
-            sums = correlate(
-                sums, some, row, offsets, x_strides[3], lanes, left, W, KW, SW, DW, KP, VECTOR, ACC, LAST, False
-            )
-    return bind(sums, 4 * KP)
+        for d0 in range(0, plan.D, plan.TD):
+            d = d0 + here.d
+            lanes = inside & by_channel(d < plan.D, plan)
+            offsets = corner + by_channel(d, plan) * x.strides[1]
+            part = grads_of_quads(grad, here, d, sizes, plan)
+            sums = correlate(sums, part, row, offsets, lanes, left, W, False, plan)
+    return bind(sums, 4 * plan.KP)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def scatter(
-    grad_kernel,
-    grad,
-    x,
-    B,
-    G,
-    H,
-    W,
-    Ho,
-    Wo,
-    band,
-    PH,
-    PW,
-    skb,
-    skg,
-    sku,
-    skv,
-    skh,
-    skw,
-    grad_strides,
-    x_strides,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    DH: tl.constexpr,
-    DW: tl.constexpr,
-    D: tl.constexpr,
-    TQ: tl.constexpr,
-    TG: tl.constexpr,
-    TD: tl.constexpr,
-    KP: tl.constexpr,
-    VECTOR: tl.constexpr,
-    LAST: tl.constexpr,
-    ACC: tl.constexpr,
-    INDEX: tl.constexpr,
-):
+def grad_kernel(
+    grad_kernel, grad, x, skb, skg, sku, skh, B, G, H, W, Ho, Wo, band, PH, PW, plan: tl.constexpr
+):  # fmt: skip
     """The gradient of stored kernels."""
-    tile, g0, _ = block(G, TD, TG, TD)
-    image, row, column, exists = quads(tile, tl.arange(0, TQ), B, Ho, Wo, band, TQ, INDEX)
-    g = (g0 + tl.arange(0, TG)).to(INDEX)
-    top, left = row * SH - PH, column * SW - PW
-    lanes = by_quad(exists, LAST) & by_group(g < G)
-    x_offsets = by_quad(at(image, top, left, x_strides), LAST) + by_group(g * D * x_strides[1])
-    grad_offsets = by_quad(at(image, row, column, grad_strides), LAST) + by_group(g * D * grad_strides[1])
-    d = tl.arange(0, TD)
-    offsets = grad_offsets + by_channel(d, LAST) * grad_strides[1]
-    lanes = lanes & by_channel(d < D, LAST)
-    grads = grads_of_quads(grad, offsets, grad_strides, column, Wo, lanes, VECTOR, ACC, LAST)
-
-    # Tap v of pixel i, as in `y.aggregate`.
-    k = pair_quad(at(image, row, column, (skb, skg, skh, skw)), LAST) + pair_group(g * skg, LAST)
-    i, v = tl.arange(0, 4)[None, None, :, None], tl.arange(0, KP)[None, None, None, :]
-    k = k[:, :, None, None] + i * skw + v * skv
-    held = (pair_quad(exists, LAST) & pair_group(g < G, LAST))[:, :, None, None]
-    held = held & (pair_quad(column, LAST)[:, :, None, None] + i < Wo) & (v < KW)
-    for u in range(KH):
-        taps = row_of_kernel(
-            u,
-            grads,
-            grad,
-            x,
-            grad_offsets,
-            x_offsets,
-            grad_strides,
-            x_strides,
-            exists,
-            top,
-            left,
-            column,
-            g,
-            G,
-            H,
-            W,
-            Wo,
-            KW,
-            SW,
-            DH,
-            DW,
-            D,
-            TQ,
-            TG,
-            TD,
-            KP,
-            VECTOR,
-            LAST,
-            ACC,
-        )
-        taps = tl.reshape(taps, k.shape).to(grad_kernel.dtype.element_ty)
-        tl.store(grad_kernel + tl.cast(u, tl.int64) * sku + k, taps, mask=held)
+    blocks = (G + plan.TG - 1) // plan.TG
+    sizes = Sizes(B, G, Ho, Wo, band)
+    here = cells(tl.program_id(0) // blocks, tl.program_id(0) % blocks * plan.TG, 0, sizes, plan)
+    grads = grads_of_quads(grad, here, here.d, sizes, plan)
+    total = stored(grad_kernel, skb, skg, sku, skh)
+    k, exist = quads_of_taps(here, total.strides, sizes, plan)
+    for u in range(plan.KH):
+        taps = row_of_kernel(u, grads, grad, x, here, sizes, H, W, PH, PW, plan)
+        taps = tl.reshape(taps, k.shape).to(total.data.dtype.element_ty)
+        tl.store(total.data + tl.cast(u, tl.int64) * sku + k, taps, mask=exist)
 
 
 def involution2d_grad_kernel(
     grad: Tensor, x: Tensor, groups: int, window: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂k; see `involution.ops.reference`."""
-    grad_kernel = empty_grad_kernel(grad, x, groups, window, stride, padding, dilation)
-    if grad_kernel.numel() == 0:
-        return grad_kernel
+    total = empty_grad_kernel(grad, x, groups, window, stride, padding, dilation)
+    if total.numel() == 0:
+        return total
     batch, channels, rows, columns = grad.shape
     depth = channels // groups
-    tile = launch.tile(groups, depth, grad.itemsize, grad.stride(1) == 1)
-    grid = launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, tile.TD, tile)
+    tile = launch.tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
+    plan = Plan(
+        **launch.geometry(window, stride, dilation),
+        **launch.shape(tile, depth, x),
+        KP=launch.row(window),
+        VECTOR=launch.vector(x, tile),
+        INDEX=launch.index_dtype(padding, window, dilation, x, grad, total),
+    )
+    grid = (launch.programs(batch, rows, columns, tile.TQ) * -(-groups // tile.TG),)
+    skb, skg, sku, skv, skh, skw = total.stride()
+    sizes = batch, groups, *x.shape[2:], rows, columns, launch.band(rows), *padding
+    arguments = Array(total, (skv, skw)), array(grad), array(x), skb, skg, sku, skh, *sizes
     with launch.on_device(grad):
-        scatter[(grid,)](
-            grad_kernel,
-            grad,
-            x,
-            batch,
-            groups,
-            *x.shape[2:],
-            rows,
-            columns,
-            launch.band(rows),
-            *padding,
-            *grad_kernel.stride(),
-            grad.stride(),
-            x.stride(),
-            **launch.constants(window, stride, dilation, tile, x),
-            D=depth,
-            KP=launch.power(window[1]),
-            VECTOR=launch.vector(x, tile),
-            ACC=sum_dtype(x),
-            INDEX=launch.index_dtype(x, grad, grad_kernel),
-        )
-    return grad_kernel
+        launch.launch(grad_kernel, grid, arguments, plan, tile)
+    return total

@@ -1,142 +1,92 @@
-"""∂T/∂x: every pixel gathers the output gradients of the windows that hold it, each through the kernel there."""
+"""∂T/∂x: every pixel gathers the output gradients of the windows that hold it, each through the kernel there.
+
+Kernels are stored or made where they are used, as in `forward`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from involution.ops.cuda import launch
-from involution.ops.cuda.launch import SIZES, Ints
-from involution.ops.cuda.precision import sum_dtype, widen
-from involution.ops.cuda.taps import back_reach, back_tap, heard, nearest, place, put, unbind
+from involution.ops.cuda.launch import SIZES, Ints, Plan, Tile, array
+from involution.ops.cuda.precision import widen
+from involution.ops.cuda.source import Span, column_of_taps, columns_of_taps, stored
+from involution.ops.cuda.taps import back_reach, back_reads, back_tap, nearest, place, put
 from involution.ops.cuda.tile import (
-    at,
+    Array,
+    Sizes,
     block,
-    by_channel,
-    by_group,
     by_quad,
+    cells,
+    lanes_of,
+    offsets_of,
     over_channels,
-    pair_group,
-    pair_quad,
-    quads,
     store_quads,
 )
 from involution.ops.layout import empty_grad_x
 
 
 @triton.jit
-def hear(
-    acc,
-    columns,
-    grad,
-    offset: tl.constexpr,
-    PHASE: tl.constexpr,
-    KW: tl.constexpr,
-    SW: tl.constexpr,
-    DW: tl.constexpr,
-    PIXELS: tl.constexpr,
-    LAST: tl.constexpr,
-):
-    """Add the gradients of one column, through the taps that lead from it to the four pixels of the quad."""
+def gather(acc, taps, grad, offset: tl.constexpr, plan: tl.constexpr):
+    """Add the gradients at one output, through the taps that lead from it to the four pixels of the quad."""
     for i in tl.static_range(4):
-        if back_tap(offset, i, PHASE, KW, SW, DW) >= 0:
-            k = tl.broadcast_to(over_channels(columns[place(i, PIXELS)], LAST), grad.shape)
+        if back_tap(offset, i, plan) >= 0:
+            k = tl.broadcast_to(over_channels(taps[place(i, plan.KP)], plan), grad.shape)
             acc = put(acc, i, tl.fma(k, grad, acc[i]))
     return acc
 
 
 @triton.jit(do_not_specialize=SIZES)
-def gather(
-    grad_x,
-    grad,
-    kernel,
-    B,
-    G,
-    rows,
-    columns,
-    Ho,
-    Wo,
-    band,
-    top,
-    left,
-    u0,
-    grad_x_strides,
-    grad_strides,
-    skb,
-    skg,
-    sku,
-    skv,
-    skh,
-    skw,
-    PHASE: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    DH: tl.constexpr,
-    DW: tl.constexpr,
-    DU: tl.constexpr,
-    D: tl.constexpr,
-    TQ: tl.constexpr,
-    TG: tl.constexpr,
-    TD: tl.constexpr,
-    LAST: tl.constexpr,
-    ACC: tl.constexpr,
-    INDEX: tl.constexpr,
-):
-    """The gradient of x, of one remainder of rows and columns modulo the stride, from stored kernels.
+def grad_x(
+    grad_x, grad, source, skb, skg, sku, skh, B, G, R, rows, columns, Ho, Wo, band, top, left, u0, plan: tl.constexpr
+):  # fmt: skip
+    """The gradient of x, of one remainder of rows and columns modulo the stride.
 
     Args:
         rows, columns: how many there are of this remainder; `grad_x` begins at the first.
         top, left: φ + p along each axis, `left` divided by the stride.
-        u0, DU: the first tap row that leads to rows of this remainder, and the step to the next.
+        u0: the first tap row that leads to rows of this remainder; DU is the step to the next.
     """
-    tile, g0, d0 = block(G, D, TG, TD)
-    image, row, column, exists = quads(tile, tl.arange(0, TQ), B, rows, columns, band, TQ, INDEX)
-    g = (g0 + tl.arange(0, TG)).to(INDEX)
-    d = (d0 + tl.arange(0, TD)).to(INDEX)
-    lanes = by_quad(exists, LAST) & by_group(g < G) & by_channel(d < D, LAST)
-    channel = by_group(g * D) + by_channel(d, LAST)
+    tile, g0, d0 = block(G, plan)
+    sizes = Sizes(B, G, rows, columns, band)
+    here = cells(tile, g0, d0, sizes, plan)
+    lanes = lanes_of(here, here.exists, sizes, plan)
+    if plan.TR == 0:
+        source = stored(source, skb, skg, sku, skh)
+    first = here.column + left + nearest(plan)
+    taps = columns_of_taps(source, here, first, g0, sizes, plan)
+    offsets = offsets_of(here, here.row, first, grad.strides, plan)
 
-    first = column + left + nearest(PHASE, KW, SW, DW)
-    offsets = by_quad(at(image, row, first, grad_strides), LAST) + channel * grad_strides[1]
-    k = pair_quad(at(image, row, first, (skb, skg, skh, skw)), LAST) + pair_group(g * skg, LAST)
-    i = tl.arange(0, 4)
-
-    acc = (tl.full(lanes.shape, 0, ACC),) * 4
-    for u in range(u0, KH, DU):
-        up = (top - u * DH) // SH  # exact: what u0 and DU are for
-        far = tl.cast(up, tl.int64)
-        within = exists & (row + up >= 0) & (row + up < Ho)
-        for offset in tl.static_range(back_reach(PHASE, KW, SW, DW)):
-            if heard(offset, PHASE, KW, SW, DW):
+    acc = (tl.full(lanes.shape, 0, plan.ACC),) * 4
+    for u in range(u0, plan.KH, plan.DU):
+        up = (top - u * plan.DH) // plan.SH  # exact: what u0 and DU are for
+        within = here.exists & (here.row + up >= 0) & (here.row + up < Ho)
+        row = grad.data + tl.cast(up, tl.int64) * grad.strides[2]
+        for offset in tl.static_range(back_reach(plan)):
+            if back_reads(offset, plan):
                 inside = within & (first + offset >= 0) & (first + offset < Wo)
-                across = tl.cast(offset, tl.int64)
-                # The taps that lead from this column to the four pixels.
-                v = (PHASE - SW * (offset + nearest(PHASE, KW, SW, DW)) + SW * i) // DW
-                v_exists = (v * DW == PHASE - SW * (offset + nearest(PHASE, KW, SW, DW)) + SW * i) & (v >= 0) & (v < KW)
-                held = (pair_quad(inside, LAST) & pair_group(g < G, LAST))[:, :, None] & v_exists
-                taps = kernel + tl.cast(u, tl.int64) * sku + far * skh + across * skw
-                taps = tl.load(taps + (k[:, :, None] + v.to(INDEX) * skv), mask=held, other=0)
-                seen = grad + far * grad_strides[2] + across * grad_strides[3]
-                seen = widen(tl.load(seen + offsets, mask=lanes & by_quad(inside, LAST), other=0), ACC, LAST)
-                acc = hear(acc, unbind(taps, 4, ACC, LAST), seen, offset, PHASE, KW, SW, DW, 4, LAST)
+                column = column_of_taps(source, taps, u, up, offset, inside, R, plan)
+                address = row + tl.cast(offset, tl.int64) * grad.strides[3] + offsets
+                output = widen(tl.load(address, mask=lanes & by_quad(inside, plan), other=0), plan)
+                acc = gather(acc, column, output, offset, plan)
 
-    offsets = by_quad(at(image, row, column, grad_x_strides), LAST) + channel * grad_x_strides[1]
-    store_quads(grad_x + offsets, grad_x_strides[3], acc, column, columns, lanes, LAST)
+    offsets = offsets_of(here, here.row, here.column, grad_x.strides, plan)
+    store_quads(grad_x.data + offsets, grad_x.strides[3], acc, here.column, columns, lanes, plan)
 
 
 def remainders(
     grad_x: Tensor, window: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Iterator[tuple[Tensor, list[int], dict[str, int]]]:
-    """Split a gradient into the rows and columns that hear through the same taps: one launch each.
+    """Split a gradient into the rows and columns that are read through the same taps: one launch each.
 
     Yields:
-        the part of `grad_x`; `top`, `left` and `u0` of `gather`; its constants PHASE and DU.
+        the part of `grad_x`; `top`, `left` and `u0` of the program; its constants PHASE and DU.
     """
     (KH, _), (SH, SW), (DH, _) = window, stride, dilation
     step = SH // math.gcd(SH, DH)
@@ -152,35 +102,64 @@ def involution2d_grad_x(
     grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂x; see `involution.ops.reference`."""
-    grad_x = empty_grad_x(grad, kernel, size, stride, padding, dilation)
-    if grad_x.numel() == 0:
-        return grad_x
-    batch, groups, *window, out_rows, out_columns = kernel.shape
+    total = empty_grad_x(grad, kernel, size, stride, padding, dilation)
+    groups, window = kernel.shape[1], kernel.shape[2:4]
     depth = grad.shape[1] // groups
-    tile = launch.tile(groups, depth, grad.itemsize, grad.stride(1) == 1)
+    tile = launch.tile(groups, depth, 4, grad.itemsize, grad.stride(1) == 1)
+    skb, skg, sku, skv, skh, skw = kernel.stride()
+    source = Array(kernel, (skv, skw)), skb, skg, sku, skh
+    run(total, grad, source, groups, tile, window, stride, padding, dilation, kernel, KP=4)
+    return total
+
+
+def fill_grad_x(
+    total: Tensor,
+    grad: Tensor,
+    reduced: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    window: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+) -> None:
+    """Write the gradient of x through the spanned involution."""
+    bias = None if bias is None else bias.contiguous()
+    tile = launch.wide_tile(groups, grad.shape[1] // groups, grad.itemsize, grad.stride(1) == 1)
+    source = Span(array(reduced), array(weight), bias), 0, 0, 0, 0
+    span = {"KP": max(4, -(-16 // tile.TG)), **launch.span(reduced, bias)}
+    run(total, grad, source, groups, tile, window, stride, padding, dilation, reduced, weight, **span)
+
+
+def run(
+    total: Tensor,
+    grad: Tensor,
+    source: tuple[Any, ...],
+    groups: int,
+    tile: Tile,
+    window: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    *read: Tensor,
+    **span: Any,
+) -> None:
+    """Launch `grad_x`; `read` are the tensors of `source`, `span` what the plan says of them."""
+    if total.numel() == 0:
+        return
+    batch, channels, out_rows, out_columns = grad.shape
+    depth, features = channels // groups, read[0].shape[1]
+    constants = {
+        **launch.geometry(window, stride, dilation),
+        **launch.shape(tile, depth, grad),
+        "INDEX": launch.index_dtype(padding, window, dilation, total, grad, *read),
+        **span,
+    }
     with launch.on_device(grad):
-        for part, place, constants in remainders(grad_x, window, stride, padding, dilation):
+        for part, place, phase in remainders(total, window, stride, padding, dilation):
             rows, columns = part.shape[2:]
-            grid = launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, depth, tile)
-            gather[(grid,)](
-                part,
-                grad,
-                kernel,
-                batch,
-                groups,
-                rows,
-                columns,
-                out_rows,
-                out_columns,
-                launch.band(rows),
-                *place,
-                part.stride(),
-                grad.stride(),
-                *kernel.stride(),
-                **constants,
-                **launch.constants(window, stride, dilation, tile, grad),
-                D=depth,
-                ACC=sum_dtype(grad),
-                INDEX=launch.index_dtype(grad_x, grad, kernel),
-            )
-    return grad_x
+            grid = (launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, depth, tile),)
+            sizes = batch, groups, features, rows, columns, out_rows, out_columns, launch.band(rows), *place
+            arguments = array(part), array(grad), *source, *sizes
+            launch.launch(grad_x, grid, arguments, Plan(**constants, **phase), tile)

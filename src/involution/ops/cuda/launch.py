@@ -1,9 +1,10 @@
-"""How the programs are laid over the pixels and channels: one policy, no tuning runs; docs/gpu.md derives it."""
+"""How programs are laid over pixels and channels: one policy, no tuning runs; docs/gpu.md derives it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,16 +12,69 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from involution.ops.cuda.precision import product_mode, ptx, sum_dtype
+from involution.ops.cuda.tile import Array
+
 Ints = Sequence[int]
 
 SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
-SIZES += ["skb", "skg", "sku", "skh"]
+SIZES += ["R", "skb", "skg", "sku", "skh"]
 """Arguments that vary with the shape of the input: no compilation of their own for 1 or for multiples of 16."""
 
+REGISTERS = 32
+"""Taps of one row of the window that a thread holds, unless a single row of four pixels has more."""
 
-def power(n: int) -> int:
-    """Return the smallest power of two that is not below n."""
-    return 1 << max(n - 1, 0).bit_length()
+THREADS = 256
+"""Threads of a program at most."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a program is compiled for.
+
+    Not a tuple: Triton 3.6 forgets the names of a tuple's fields.
+
+    Attributes:
+        KH, KW, SH, SW, DH, DW: window, stride, dilation.
+        D: channels of a group.
+        TQ, TG, TD: quads, groups and channels of a group of one program.
+        KP: taps of a row of the window, padded.
+        LAST: whether channels lie densest in memory.
+        ACC, INDEX: dtypes of sums and of distances in memory.
+        PTX: whether inline assembly for NVIDIA is understood.
+        TR: features that are multiplied at once; 0 where kernels are stored.
+        CHUNKED: whether there are more features than TR.
+        BIASED: whether the span has a bias.
+        PRECISION: how float32 matrices are multiplied.
+        VECTOR: channels of a group that a thread holds, in the gradient of the kernels.
+        PHASE, DU: of the gradient of x; see `grad_x.remainders`.
+        REDUCED, WEIGHT: which gradients of the span are computed.
+    """
+
+    KH: int
+    KW: int
+    SH: int
+    SW: int
+    DH: int
+    DW: int
+    D: int
+    TQ: int
+    TG: int
+    TD: int
+    KP: int
+    LAST: bool
+    ACC: Any
+    INDEX: Any
+    PTX: bool
+    TR: int = 0
+    CHUNKED: bool = False
+    BIASED: bool = False
+    PRECISION: str = ""
+    VECTOR: int = 0
+    PHASE: int = 0
+    DU: int = 1
+    REDUCED: bool = False
+    WEIGHT: bool = False
 
 
 class Tile(NamedTuple):
@@ -32,44 +86,56 @@ class Tile(NamedTuple):
     num_warps: int
 
 
+def power(n: int) -> int:
+    """Return the smallest power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
 @cache
 def tile(
-    groups: int, depth: int, itemsize: int, last: bool, quads: int = 16, channels: int = 64, sums: int = 32
+    groups: int, depth: int, taps: int, itemsize: int, last: bool, quads: int = 16, channels: int = 64, sums: int = 32
 ) -> Tile:
     """Choose a tile for G groups of `depth` channels.
 
-    Channels last, several threads share the channels of a group and hold the same kernels, so they get few sums: 32,
-    which with 28 kernels for K = 7 and the addresses stay below 128 registers in the 16-bit types. Channels first, a
-    thread holds all channels of a quad and shares its kernels with none.
+    The registers of a thread hold sums and taps. A thread gets `sums` sums; with few channels a group it would get
+    the taps of many groups, so there are as many threads as keep these below `REGISTERS`, and fewer groups if that
+    makes more threads than `THREADS`.
 
     Args:
         groups, depth: G and C/G.
+        taps: of four pixels, held at once.
         itemsize: bytes of a value.
         last: whether channels lie densest in memory.
         quads, channels: the size aimed at.
         sums: per thread.
     """
+    sums = sums if itemsize <= 4 else sums // 2
     TD = min(power(depth), 64 if last else 16)
-    TG = min(power(groups), channels // TD)
-    threads = 4 * quads * TG * TD // (sums if itemsize <= 4 else sums // 2) if last else quads * TG
-    return Tile(quads, TG, TD, min(8, max(1, threads // 32)))
+    TG = min(power(groups), max(channels // TD, 1))
+
+    def threads(TG: int) -> int:
+        return max(4 * quads * TG * TD // sums, quads * TG * min(taps, REGISTERS) // REGISTERS)
+
+    while TG > 1 and threads(TG) > THREADS:
+        TG //= 2
+    return Tile(quads, TG, TD, min(THREADS, max(32, threads(TG))) // 32)
 
 
 @cache
 def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
-    """Choose a tile for the spanned gradient of x, which makes a product for every column that a quad hears from.
+    """Choose a tile for the spanned gradient of x, which makes a product for every column that a quad reads.
 
     Twice the sums a thread and up to four times the groups a program halve what bringing features and weights to the
     tensor cores costs for each; all 255 registers are in use then.
     """
     channels, sums = (256, 64) if itemsize == 2 else (128, 32)
     few = min(power(groups) * min(power(depth), 64), channels) <= 64
-    return tile(groups, depth, itemsize, last, 32 if few else 16, channels, sums)
+    return tile(groups, depth, 4, itemsize, last, 32 if few else 16, channels, sums)
 
 
-def taps(window: int, tile: Tile) -> int:
+def row(window: Ints, tile: Tile | None = None) -> int:
     """Return how wide a row of the window is made: a power of two, and products at least 16 wide."""
-    return max(power(window), -(-16 // tile.TG))
+    return max(power(window[1]), -(-16 // tile.TG) if tile else 1)
 
 
 def vector(x: Tensor, tile: Tile) -> int:
@@ -77,26 +143,38 @@ def vector(x: Tensor, tile: Tile) -> int:
     return min(16 // x.itemsize, tile.TD) if x.stride(1) == 1 else tile.TD
 
 
-def features(count: int) -> int:
-    """Return how many of R features are multiplied at once."""
-    return min(max(power(count), 16), 128)
-
-
 def two_steps(x: Tensor) -> bool:
     """Return whether the kernels are made first and used then: in float64, which is for checks, not for speed."""
     return x.dtype == torch.float64
 
 
-def constants(window: Ints, stride: Ints, dilation: Ints, tile: Tile, x: Tensor) -> dict[str, Any]:
-    """Return what every program is compiled for."""
-    (KH, KW), (SH, SW), (DH, DW) = window, stride, dilation
+def geometry(window: Ints, stride: Ints, dilation: Ints) -> dict[str, int]:
+    """Return the geometry as a plan takes it."""
+    names = ("KH", "KW", "SH", "SW", "DH", "DW")
+    return dict(zip(names, (*window, *stride, *dilation), strict=True))
+
+
+def shape(tile: Tile, depth: int, x: Tensor) -> dict[str, Any]:
+    """Return tile, layout and sums as a plan takes them."""
+    TQ, TG, TD, _ = tile
+    return {"D": depth, "TQ": TQ, "TG": TG, "TD": TD, "LAST": x.stride(1) == 1, "ACC": sum_dtype(x), "PTX": ptx()}
+
+
+def span(reduced: Tensor, bias: Tensor | None) -> dict[str, Any]:
+    """Return the products of the span as a plan takes them: 256 bytes of features at once."""
+    features = reduced.shape[1]
+    at_once = min(max(power(features), 16), 256 // reduced.itemsize)
     return {
-        **{"KH": KH, "KW": KW, "SH": SH, "SW": SW, "DH": DH, "DW": DW},
-        **tile._asdict(),
-        "LAST": x.stride(1) == 1,
-        "num_stages": 1,  # ten products a row would each get buffers of their own; other programs fill the waiting
-        "enable_fp_fusion": True,  # Triton's default until 3.9, said aloud since it is to change
+        "TR": at_once,
+        "CHUNKED": features > at_once,
+        "BIASED": bias is not None,
+        "PRECISION": product_mode(),
     }
+
+
+def array(x: Tensor) -> Array:
+    """Return a tensor as programs take it."""
+    return Array(x, x.stride())
 
 
 def band(rows: int) -> int:
@@ -116,12 +194,31 @@ def blocks(groups: int, depth: int, tile: Tile) -> int:
     return -(-groups // tile.TG) * -(-depth // tile.TD)
 
 
-def index_dtype(*tensors: Tensor) -> tl.dtype:
-    """Return the dtype that distances in memory are counted in: 32 bits unless a tensor reaches further."""
-    ends = [sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in tensors]
-    return tl.int32 if max(ends) < 2**30 else tl.int64
+def index_dtype(padding: Ints, window: Ints, dilation: Ints, *tensors: Tensor) -> tl.dtype:
+    """Return the dtype that distances in memory are counted in: 32 bits unless a tensor reaches further.
+
+    Corners of windows outside the image are counted too: in [..., H, W], as far as padding and window reach.
+    """
+    margin = [max(p, (k - 1) * d) for p, k, d in zip(padding, window, dilation, strict=True)]
+
+    def end(t: Tensor) -> int:
+        beyond = [0] * (t.dim() - 2) + (margin if t.dim() >= 4 else [0] * 2)
+        return sum((n - 1 + 2 * m + 3) * s for n, m, s in zip(t.shape, beyond, t.stride(), strict=True))
+
+    return tl.int32 if max(map(end, tensors)) < 2**30 else tl.int64
 
 
 def on_device(x: Tensor) -> AbstractContextManager[object]:
     """Make the device of `x` the one that is launched on; the interpreter works on CPU tensors."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+
+
+def launch(program: Any, grid: tuple[int, ...], arguments: Sequence[Any], plan: Plan, tile: Tile) -> None:
+    """Launch a program; Triton raises `OutOfResources` before anything runs if the device has too little for it."""
+    program[grid](
+        *arguments,
+        plan=plan,
+        num_warps=tile.num_warps,
+        num_stages=1,  # ten products a row would each get buffers of their own; other programs fill the waiting
+        enable_fp_fusion=True,  # Triton's default until 3.9, said aloud since it is to change
+    )

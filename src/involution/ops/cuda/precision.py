@@ -19,16 +19,26 @@ def sum_dtype(x: Tensor) -> tl.dtype:
     return tl.float64 if x.dtype == torch.float64 else tl.float32
 
 
+def ptx() -> bool:
+    """Return whether the device understands NVIDIA's assembly."""
+    return torch.version.hip is None
+
+
 def product_mode() -> str:
-    """Return how float32 matrices are multiplied: as PyTorch lets convolutions do, which the span stands for."""
+    """Return how float32 matrices are multiplied: as PyTorch lets convolutions do, which the span stands for.
+
+    AMD's matrix units multiply float32 as it is.
+    """
+    if not ptx():
+        return "ieee"
     cudnn: Any = torch.backends.cudnn
     return "tf32" if cudnn.conv.fp32_precision == "tf32" else "tf32x3"
 
 
 @triton.jit
-def widen(x, ACC: tl.constexpr, LAST: tl.constexpr):
+def widen(x, plan: tl.constexpr):
     """Return `x` in the dtype that sums are taken in."""
-    if x.dtype == tl.bfloat16 and ACC == tl.float32 and LAST and not INTERPRETED:
+    if x.dtype == tl.bfloat16 and plan.ACC == tl.float32 and plan.LAST and plan.PTX and not INTERPRETED:
         # Values that were loaded in pairs: one instruction each, where the compiler's own conversion takes three for
         # two.
         wide = tl.inline_asm_elementwise(
@@ -40,13 +50,13 @@ def widen(x, ACC: tl.constexpr, LAST: tl.constexpr):
             pack=2,
         )
     else:
-        wide = x.to(ACC)
+        wide = x.to(plan.ACC)
     return wide
 
 
 @triton.jit
-def product(a, b, acc, PRECISION: tl.constexpr):
+def product(a, b, acc, plan: tl.constexpr):
     """acc + a·b on the tensor cores."""
     if INTERPRETED:
         a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, acc, input_precision=PRECISION)
+    return tl.dot(a, b, acc, input_precision=plan.PRECISION)

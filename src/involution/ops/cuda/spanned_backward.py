@@ -8,9 +8,9 @@ from torch import Tensor
 
 from involution.ops import spanned
 from involution.ops.cuda import launch
+from involution.ops.cuda.grad_span import fill_grad_span
+from involution.ops.cuda.grad_x import fill_grad_x
 from involution.ops.cuda.launch import Ints
-from involution.ops.cuda.spanned_grad_span import fill_grad_span
-from involution.ops.cuda.spanned_grad_x import fill_grad_x
 from involution.ops.layout import ALL, empty_spanned_backward
 
 
@@ -36,10 +36,8 @@ def involution2d_spanned_backward(
     if grad.numel() == 0:
         return tuple(g.zero_() for g in grads)
     grad_x, grad_reduced, grad_weight, grad_bias = grads
-    with launch.on_device(x):
-        contiguous = None if bias is None else bias.contiguous()
-        if output_mask[0]:
-            fill_grad_x(grad_x, grad, reduced, weight, contiguous, groups, *geometry)
-        if any(output_mask[1:]):
-            fill_grad_span(grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight, groups, *geometry)
+    if output_mask[0]:
+        fill_grad_x(grad_x, grad, reduced, weight, bias, groups, *geometry)
+    if any(output_mask[1:]):
+        fill_grad_span(grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight, groups, *geometry)
     return grads

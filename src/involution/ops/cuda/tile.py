@@ -1,7 +1,7 @@
 """Which pixels and channels a program works on.
 
 A program holds TQ quads, each four neighbouring pixels of one row, times TG groups, times TD channels of a group. A
-quad is what a thread needs to see a pixel of `x` once and use it for four windows.
+quad is what a thread needs to read a pixel of `x` once and use it for four windows.
 
 Its tensors lie in registers as [quad, group, channel] if the channels lie densest in memory (LAST) and as
 [channel, group, quad] if the pixels do, so that neighbouring threads read neighbouring addresses in both layouts.
@@ -9,42 +9,82 @@ Its tensors lie in registers as [quad, group, channel] if the channels lie dense
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
 
 QUAD = tl.constexpr(4)
 
 
+class Array(NamedTuple):
+    """A tensor in memory."""
+
+    data: Any  # its first element
+    strides: Any
+
+
+class Sizes(NamedTuple):
+    """Sizes of images: B of `rows` x `columns` pixels that quads are counted in, of G groups; rows to a band."""
+
+    B: Any
+    G: Any
+    rows: Any
+    columns: Any
+    band: Any
+
+
+class Cells(NamedTuple):
+    """What a program works on: quads [quad], groups [group] and channels of a group [channel]."""
+
+    image: Any
+    row: Any
+    column: Any  # of the first pixel
+    exists: Any
+    g: Any
+    d: Any
+
+
 @triton.jit
-def block(G, D: tl.constexpr, TG: tl.constexpr, TD: tl.constexpr):
+def block(G, plan: tl.constexpr):
     """Return which tile of pixels this program has, its first group and its first channel of the group.
 
     All blocks of channels of one tile run side by side: they share what depends on the pixel alone.
     """
-    chunks: tl.constexpr = (D + TD - 1) // TD
-    blocks = (G + TG - 1) // TG * chunks
+    chunks: tl.constexpr = (plan.D + plan.TD - 1) // plan.TD
+    blocks = (G + plan.TG - 1) // plan.TG * chunks
     tile = tl.program_id(0) // blocks
     rest = tl.program_id(0) % blocks
-    return tile, rest // chunks * TG, rest % chunks * TD
+    return tile, rest // chunks * plan.TG, rest % chunks * plan.TD
 
 
 @triton.jit
-def quads(tile, index, B, rows, columns, band, TQ: tl.constexpr, INDEX: tl.constexpr):
+def quads(tile, index, sizes, plan: tl.constexpr):
     """Return image, row and first column of the quads `index` of a tile of TQ, and whether they exist.
 
     Quads are counted down the rows of a band, then along it, band after band, image after image: a tile is about as
     high as it is wide, so that its windows overlap.
     """
-    wide = (columns + QUAD - 1) // QUAD
-    per_image = (rows + band - 1) // band * band * wide
-    first = tl.cast(tile, INDEX) * TQ
+    band = sizes.band
+    wide = (sizes.columns + QUAD - 1) // QUAD
+    per_image = (sizes.rows + band - 1) // band * band * wide
+    first = tl.cast(tile, plan.INDEX) * plan.TQ
     image = first // per_image
     n = (first - image * per_image).to(tl.int32) + index
     image += n // per_image
     n = n % per_image
     row = n // (band * wide) * band + n % band
     column = n % (band * wide) // band * QUAD
-    return image, row.to(INDEX), column.to(INDEX), (image < B) & (row < rows)
+    return image, row.to(plan.INDEX), column.to(plan.INDEX), (image < sizes.B) & (row < sizes.rows)
+
+
+@triton.jit
+def cells(tile, g0, d0, sizes, plan: tl.constexpr):
+    """Return the cells of a tile, from group g0 and channel d0 on."""
+    image, row, column, exists = quads(tile, tl.arange(0, plan.TQ), sizes, plan)
+    g = (g0 + tl.arange(0, plan.TG)).to(plan.INDEX)
+    d = (d0 + tl.arange(0, plan.TD)).to(plan.INDEX)
+    return Cells(image, row, column, exists, g, d)
 
 
 @triton.jit
@@ -54,9 +94,9 @@ def at(image, row, column, strides):
 
 
 @triton.jit
-def by_quad(v, LAST: tl.constexpr):
+def by_quad(v, plan: tl.constexpr):
     """[quad] → what broadcasts over groups and channels."""
-    return v[:, None, None] if LAST else v[None, None, :]
+    return v[:, None, None] if plan.LAST else v[None, None, :]
 
 
 @triton.jit
@@ -66,41 +106,55 @@ def by_group(v):
 
 
 @triton.jit
-def by_channel(v, LAST: tl.constexpr):
+def by_channel(v, plan: tl.constexpr):
     """[channel] → what broadcasts over quads and groups."""
-    return v[None, None, :] if LAST else v[:, None, None]
+    return v[None, None, :] if plan.LAST else v[:, None, None]
 
 
 @triton.jit
-def pair_quad(v, LAST: tl.constexpr):
+def pair_quad(v, plan: tl.constexpr):
     """[quad] → what broadcasts over groups, in tensors without channels."""
-    return v[:, None] if LAST else v[None, :]
+    return v[:, None] if plan.LAST else v[None, :]
 
 
 @triton.jit
-def pair_group(v, LAST: tl.constexpr):
+def pair_group(v, plan: tl.constexpr):
     """[group] → what broadcasts over quads, in tensors without channels."""
-    return v[None, :] if LAST else v[:, None]
+    return v[None, :] if plan.LAST else v[:, None]
 
 
 @triton.jit
-def over_channels(k, LAST: tl.constexpr):
+def over_channels(k, plan: tl.constexpr):
     """[quad, group] or [group, quad] → what broadcasts over channels."""
-    return k[:, :, None] if LAST else k[None, :, :]
+    return k[:, :, None] if plan.LAST else k[None, :, :]
 
 
 @triton.jit
-def load_quads(address, step, column, columns, lanes, LAST: tl.constexpr):
+def lanes_of(here, exists, sizes, plan: tl.constexpr):
+    """Return which channels of which quads there are."""
+    return by_quad(exists, plan) & by_group(here.g < sizes.G) & by_channel(here.d < plan.D, plan)
+
+
+@triton.jit
+def offsets_of(here, row, column, strides, plan: tl.constexpr):
+    """Return where the channels of one pixel a quad lie in memory."""
+    channel = by_group(here.g * plan.D) + by_channel(here.d, plan)
+    return by_quad(at(here.image, row, column, strides), plan) + channel * strides[1]
+
+
+@triton.jit
+def load_quads(address, step, column, columns, lanes, plan: tl.constexpr):
     """Load the four pixels of every quad; zeros for those that do not exist."""
-    if LAST:
-        held = by_quad(column, LAST)
+    step = tl.cast(step, plan.INDEX)
+    if plan.LAST:
+        held = by_quad(column, plan)
         first = tl.load(address, mask=lanes & (held < columns), other=0)
         second = tl.load(address + step, mask=lanes & (held + 1 < columns), other=0)
         third = tl.load(address + 2 * step, mask=lanes & (held + 2 < columns), other=0)
         fourth = tl.load(address + 3 * step, mask=lanes & (held + 3 < columns), other=0)
     else:
         i = tl.arange(0, 4)[None, None, None, :]
-        held = lanes[:, :, :, None] & (by_quad(column, LAST)[:, :, :, None] + i < columns)
+        held = lanes[:, :, :, None] & (by_quad(column, plan)[:, :, :, None] + i < columns)
         pairs = tl.load(address[:, :, :, None] + i * step, mask=held, other=0)
         even, odd = tl.split(tl.reshape(pairs, (pairs.shape[0], pairs.shape[1], pairs.shape[2], 2, 2)))
         first, third = tl.split(even)
@@ -109,14 +163,15 @@ def load_quads(address, step, column, columns, lanes, LAST: tl.constexpr):
 
 
 @triton.jit
-def store_quads(address, step, values, column, columns, lanes, LAST: tl.constexpr):
+def store_quads(address, step, values, column, columns, lanes, plan: tl.constexpr):
     """Store the four pixels of every quad, those that exist."""
-    if LAST:
+    step = tl.cast(step, plan.INDEX)
+    if plan.LAST:
         for i in tl.static_range(4):
             tl.store(
                 address + i * step,
                 values[i].to(address.dtype.element_ty),
-                mask=lanes & (by_quad(column, LAST) + i < columns),
+                mask=lanes & (by_quad(column, plan) + i < columns),
             )
     else:
         four = tl.join(tl.join(values[0], values[2]), tl.join(values[1], values[3]))
@@ -125,5 +180,5 @@ def store_quads(address, step, values, column, columns, lanes, LAST: tl.constexp
         tl.store(
             address[:, :, :, None] + i * step,
             four.to(address.dtype.element_ty),
-            mask=lanes[:, :, :, None] & (by_quad(column, LAST)[:, :, :, None] + i < columns),
+            mask=lanes[:, :, :, None] & (by_quad(column, plan)[:, :, :, None] + i < columns),
         )
