@@ -1,9 +1,16 @@
 """What all tests share: the same random numbers in every run, in whatever order the tests run; and images."""
 
-import coco_files
-import pytest
+import os
+
 import torch
-from PIL import Image
+
+if not torch.cuda.is_available():
+    # Triton reads it once, when it is first imported, by whatever test that is.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+import coco_files  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

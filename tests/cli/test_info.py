@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from involution.cli import info
-from involution.ops import cpu
+from involution.ops import cpu, cuda
 
 
 def test_json(run):
@@ -27,13 +27,16 @@ def test_it_says_how_to_get_the_fast_one(run, monkeypatch):
     monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda name, key: False)
     reason = "the C++ extension was not built: install a C++ compiler and reinstall involution"
     monkeypatch.setattr(cpu, "status", lambda: {"loaded": False, "instruction_set": None, "reason": reason})
+    monkeypatch.setattr(
+        cuda, "status", lambda: {"loaded": False, "reason": "Triton cannot launch programs: no compiler"}
+    )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "some GPU")
     text = run("info").out
     assert text.count("reference") == 8
     assert reason in text
     assert "cuda:0        some GPU" in text
-    assert "pip install triton" in text
+    assert "Triton cannot launch programs: no compiler" in text
 
 
 @pytest.mark.parametrize(

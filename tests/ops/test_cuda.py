@@ -1,34 +1,47 @@
-"""What serves CUDA tensors: right (cuda_values.py), compiled once for all shapes, and no condition for the rest."""
+"""What serves CUDA tensors: dispatch, what happens where Triton cannot serve, and what programs are compiled for."""
 
 import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
+from triton import OutOfResources
+from triton.runtime import driver
 
-from involution.ops import cuda
+from involution.ops import cuda, reference
+from involution.ops.cuda import launch, precision
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def python(*args, **environment):
+    clean = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, env={**clean, **environment})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def status():
+    """The status, asked anew before and after the test."""
+    cuda.status.cache_clear()
+    yield cuda.status
+    cuda.status.cache_clear()
+
+
+@pytest.fixture
+def call():
+    """Arguments of `involution2d`, as the schema has them."""
+    return torch.randn(1, 4, 5, 6), torch.randn(1, 2, 3, 3, 5, 6), [1, 1], [1, 1], [1, 1]
 
 
 def test_serve_the_cuda_key():
     for name in cuda.FILES:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"involution::{name}", "CUDA"), name
-
-
-def python(*args, **environment):
-    clean = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    run = partial(subprocess.run, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    done = run([sys.executable, *args], env={**clean, **environment})
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_values():
-    here = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
-    tests = str(Path(__file__).with_name("cuda_values.py"))
-    print(python("-m", "pytest", "-q", "--durations=5", "-p", "no:cacheprovider", tests, **here))
 
 
 def test_without_triton_nothing_changes():
@@ -38,21 +51,118 @@ sys.modules["triton"] = None
 import torch, involution
 assert not torch._C._dispatch_has_kernel_for_dispatch_key("involution::involution2d", "CUDA")
 print(involution.involution2d(torch.ones(1, 2, 3, 3), torch.ones(1, 1, 3, 3, 3, 3))[0, 0, 1].tolist())
+print(involution.ops.cuda.status()["reason"])
 """
-    assert python("-c", program) == "[6.0, 9.0, 6.0]\n"
+    assert python("-c", program).splitlines() == [
+        "[6.0, 9.0, 6.0]",
+        "Triton is missing: `pip install triton`, which needs Linux",
+    ]
 
 
+class NoCompiler:
+    """A driver of Triton whose launcher cannot be built."""
+
+    @property
+    def utils(self):
+        raise RuntimeError("Failed to find C compiler.")
+
+
+def test_without_a_c_compiler_the_reference_serves(monkeypatch, status, call):
+    monkeypatch.setattr(driver, "_active", NoCompiler())
+    assert status() == {"loaded": False, "reason": "Triton cannot launch programs: Failed to find C compiler."}
+    monkeypatch.setattr(cuda, "implementation", lambda name: pytest.fail("Triton was asked"))
+    assert torch.equal(cuda.serve("involution2d", *call), reference.involution2d(*call))
+
+
+def test_with_a_c_compiler_triton_serves(monkeypatch, status, call):
+    monkeypatch.setattr(driver, "_active", SimpleNamespace(utils=None))
+    monkeypatch.setattr(cuda, "implementation", lambda name: lambda *args: (name, *args))
+    assert status() == {"loaded": True, "reason": None}
+    assert cuda.serve("involution2d", *call) == ("involution2d", *call)
+
+
+def test_what_does_not_fit_is_served_by_the_reference(monkeypatch, status, call):
+    def too_large(*args):
+        raise OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(driver, "_active", SimpleNamespace(utils=None))
+    monkeypatch.setattr(cuda, "implementation", lambda name: too_large)
+    assert torch.equal(cuda.serve("involution2d", *call), reference.involution2d(*call))
+
+
+def test_windows_too_wide_for_registers_are_refused():
+    with pytest.raises(OutOfResources, match="taps"):
+        launch.tile(4, 16, 4 * launch.power(17), 2, True)
+
+
+@pytest.mark.parametrize(("allowed", "used"), [("ieee", "tf32x3"), ("tf32", "tf32")])
+def test_products_are_as_exact_as_convolutions(allowed, used):
+    convolutions = torch.backends.cudnn.conv
+    before, convolutions.fp32_precision = convolutions.fp32_precision, allowed
+    try:
+        assert precision.product_mode() == used
+    finally:
+        convolutions.fp32_precision = before
+
+
+def test_amd_gets_neither_assembly_nor_tf32(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert precision.product_mode() == "ieee"
+    assert not precision.ptx()
+
+
+@pytest.mark.slow
+def test_benchmark_runs_dry(tmp_path):
+    out = tmp_path / "speed.json"
+    python(str(BENCHMARKS / "speed.py"), "--device", "cuda", "--dry-run", "--out", str(out))
+    record = json.loads(out.read_text())
+    assert record["dry_run"] and not record["skipped"]
+    for part in ("correct", "ceilings", "operators", "layer", "networks", "table2"):
+        assert record[part], part
+
+
+def compiled(folder, *arguments):
+    """Compile with benchmarks/gpu_code.py, in a process of its own: programs are not interpreted there."""
+    lines = python(str(BENCHMARKS / "gpu_code.py"), *arguments, TRITON_CACHE_DIR=str(folder)).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
 def test_compiled_once_for_all_shapes(tmp_path):
     """For an H100, which need not be there: what the interpreter does not notice, the compiler does."""
-
-    def compiled(*shape):
-        lines = python("-m", "benchmarks.gpu.code", "--launch", *shape, TRITON_CACHE_DIR=str(tmp_path)).splitlines()
-        return [json.loads(line) for line in lines]
-
-    one, other = compiled("256", "56", "56"), compiled("3", "13", "17")
-    assert {launch["file"] for launch in one} == {*cuda.FILES.values(), "spanned_grad_x", "spanned_grad_span"} - {
-        "spanned_backward"
-    }
+    one = compiled(tmp_path, "--launch", "256", "56", "56")
+    other = compiled(tmp_path, "--launch", "3", "13", "17")
+    assert len(one) == 6
     assert [launch["hash"] for launch in one] == [launch["hash"] for launch in other]
-    for launch in one:
-        assert launch["shared"] <= 64 * 1024, launch  # three or more programs share a multiprocessor's 227 KiB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"arch": "sm_90", "layout": "nchw", "group_channels": 16, "dtype": "bfloat16", "window": 7, "stride": 1},
+        {"arch": "sm_80", "layout": "nhwc", "group_channels": 1, "dtype": "float32", "window": 13, "stride": 1},
+        {"arch": "gfx942", "layout": "nhwc", "group_channels": 16, "dtype": "bfloat16", "window": 7, "stride": 1},
+    ],
+    ids=str,
+)
+def test_resources(case, tmp_path):
+    """A selection of what results/measured/gpu-code.json holds."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in case.items()]
+    rows = compiled(tmp_path, *options)
+    assert len(rows) == 6
+    for row in rows:
+        check_resources(row)
+
+
+def check_resources(row):
+    assert row["shared_bytes"] <= 64 * 1024, row  # what a multiprocessor of gfx942 has; sm_86 has 99 KiB
+    assert row["spilled_bytes"] <= 256, row
+    assert row["registers"] <= 512 if row["arch"].startswith("gfx") else 255, row
+
+
+def test_recorded_resources():
+    rows = json.loads((BENCHMARKS.parent / "results/measured/gpu-code.json").read_text())["rows"]
+    assert {row["arch"] for row in rows} >= {"sm_80", "sm_86", "sm_90", "gfx942"}
+    for row in rows:
+        check_resources(row)

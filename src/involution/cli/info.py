@@ -12,7 +12,7 @@ import torch
 
 import involution  # noqa: F401  (registers the operators)
 from involution.cli.errors import Parser
-from involution.ops import cpu
+from involution.ops import cpu, cuda
 
 PACKAGES = ("involution", "torch", "torchvision", "timm", "lightning", "triton")
 CONTRACTIONS = ("involution2d", "involution2d_grad_x", "involution2d_grad_kernel")
@@ -51,10 +51,10 @@ def _devices() -> list[dict[str, Any]]:
         }
     ]
     for index in range(torch.cuda.device_count()):
-        served = _implementations("CUDA", "Triton")
-        hint = None if _all_fast(served) else "Triton is missing: `pip install triton`, which needs Linux"
+        triton = cuda.status()
+        served = _implementations("CUDA", "Triton") if triton["loaded"] else dict.fromkeys(DTYPES, REFERENCE)
         name = torch.cuda.get_device_name(index)
-        devices.append({"device": f"cuda:{index}", "name": name, "implementation": served, "hint": hint})
+        devices.append({"device": f"cuda:{index}", "name": name, "implementation": served, "hint": triton["reason"]})
     if torch.backends.mps.is_available():
         served = _implementations("MPS", "")
         devices.append({"device": "mps", "name": platform.processor(), "implementation": served, "hint": None})
@@ -72,10 +72,6 @@ def _implementations(key: str, fast: str) -> dict[str, str]:
     )
     used = f"{fast}{'' if spanned else ', kernels stored'}" if contractions else REFERENCE
     return dict.fromkeys(DTYPES, used)
-
-
-def _all_fast(served: dict[str, str]) -> bool:
-    return REFERENCE not in served.values()
 
 
 def _text(facts: dict[str, Any]) -> str:

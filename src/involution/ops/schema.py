@@ -25,6 +25,9 @@ _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
 _MASK = ", bool[4] output_mask=[True, True, True, True]"
 LIBRARY = torch.library.Library("involution", "DEF")
 
+REFERENCE: dict[str, Callable[..., Any]] = {}
+"""Operator → what serves it on any device, for implementations that cannot serve a call."""
+
 
 def _multiply_adds(y: Ints, window: Ints) -> int:
     batch, channels, height, width = y
@@ -102,6 +105,7 @@ def _define(
 
         return cast
 
+    REFERENCE[name] = default
     LIBRARY.impl(name, default, "CompositeExplicitAutograd")
     for device in ("cpu", "cuda"):
         LIBRARY.impl(name, autocast(device), f"Autocast{device.upper()}")

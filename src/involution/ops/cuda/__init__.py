@@ -1,18 +1,20 @@
-"""The operators for CUDA tensors, in Triton: one file per operator; docs/gpu.md says why they look as they do.
+"""The operators for CUDA and ROCm tensors, in Triton: one file per loop; docs/gpu.md says why they look as they do.
 
-Triton is imported when the first operator runs: importing the package stays light, and where there is no Triton the
-reference serves CUDA tensors too.
+Triton is imported when the first operator runs: importing the package stays light. Where Triton is missing or cannot
+launch, the reference serves these tensors too, and `status` says why. A call whose program would need more than the
+device has is served by the reference as well, which for the spanned operators is the stored form.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
-from involution.ops import schema  # noqa: F401  (defines the operators)
+from involution.ops import schema
 
 FILES = {
     "involution2d": "forward",
@@ -24,17 +26,49 @@ FILES = {
 """Operator → the file it lives in."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in FILES:
-        return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class Status(TypedDict):
+    """Whether Triton serves CUDA tensors, or why not."""
+
+    loaded: bool
+    reason: str | None
+
+
+@cache
+def status() -> Status:
+    """Say whether Triton serves CUDA tensors; prepares its launcher, which needs a C compiler once."""
+    if find_spec("triton") is None:
+        return {"loaded": False, "reason": "Triton is missing: `pip install triton`, which needs Linux"}
+    try:
+        from triton.runtime import driver
+
+        driver.active.utils  # noqa: B018  (compiled and loaded when first asked for)
+    except Exception as error:  # whatever the compiler, the linker or the driver find wrong
+        return {"loaded": False, "reason": f"Triton cannot launch programs: {error}"}
+    return {"loaded": True, "reason": None}
+
+
+def implementation(name: str) -> Any:
+    """Return an operator's own function, for tensors that Triton can serve."""
+    return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+
+
+def serve(name: str, *args: Any) -> Any:
+    """Run an operator's program, or the reference where it cannot run."""
+    if not status()["loaded"]:
+        return schema.REFERENCE[name](*args)
+    from triton import OutOfResources
+
+    try:
+        return implementation(name)(*args)
+    except OutOfResources:  # raised before anything is launched
+        return schema.REFERENCE[name](*args)
 
 
 def _register(name: str) -> None:
-    def first_call(*args: Any) -> Any:
-        return __getattr__(name)(*args)
+    def call(*args: Any) -> Any:
+        return serve(name, *args)
 
-    _LIBRARY.impl(name, first_call, "CUDA")
+    _LIBRARY.impl(name, call, "CUDA")
 
 
 if find_spec("triton") is not None:

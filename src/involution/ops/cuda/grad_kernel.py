@@ -139,7 +139,7 @@ def involution2d_grad_kernel(
         return total
     batch, channels, rows, columns = grad.shape
     depth = channels // groups
-    tile = launch.tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
+    tile = launch.deep_tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
     plan = Plan(
         **launch.geometry(window, stride, dilation),
         **launch.shape(tile, depth, x),

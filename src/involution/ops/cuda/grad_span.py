@@ -99,7 +99,7 @@ def fill_grad_span(
     """
     batch, channels, rows, columns = grad.shape
     depth, features = channels // groups, reduced.shape[1]
-    tile = launch.tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
+    tile = launch.deep_tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
     tiles = launch.programs(batch, rows, columns, tile.TQ)
     splits = min(tiles, PROGRAMS)
     blocks = 1

@@ -105,7 +105,7 @@ def involution2d_grad_x(
     total = empty_grad_x(grad, kernel, size, stride, padding, dilation)
     groups, window = kernel.shape[1], kernel.shape[2:4]
     depth = grad.shape[1] // groups
-    tile = launch.tile(groups, depth, 4, grad.itemsize, grad.stride(1) == 1)
+    tile = launch.tile(groups, depth, 32, grad.itemsize, grad.stride(1) == 1)
     skb, skg, sku, skv, skh, skw = kernel.stride()
     source = Array(kernel, (skv, skw)), skb, skg, sku, skh
     run(total, grad, source, groups, tile, window, stride, padding, dilation, kernel, KP=4)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 import triton.language as tl
 from torch import Tensor
+from triton import OutOfResources
 
 from involution.ops.cuda.precision import product_mode, ptx, sum_dtype
 from involution.ops.cuda.tile import Array
@@ -23,6 +24,9 @@ SIZES += ["R", "skb", "skg", "sku", "skh"]
 
 REGISTERS = 32
 """Taps of one row of the window that a thread holds, unless a single row of four pixels has more."""
+
+WIDEST = 4 * 16
+"""Taps of one row of the window at most: with more, every thread spills."""
 
 THREADS = 256
 """Threads of a program at most."""
@@ -103,12 +107,14 @@ def tile(
 
     Args:
         groups, depth: G and C/G.
-        taps: of four pixels, held at once.
+        taps: of four pixels, held at once; more where every one takes an address of its own.
         itemsize: bytes of a value.
         last: whether channels lie densest in memory.
         quads, channels: the size aimed at.
         sums: per thread.
     """
+    if taps > WIDEST:
+        raise OutOfResources(taps, WIDEST, "taps")
     sums = sums if itemsize <= 4 else sums // 2
     TD = min(power(depth), 64 if last else 16)
     TG = min(power(groups), max(channels // TD, 1))
@@ -125,12 +131,18 @@ def tile(
 def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
     """Choose a tile for the spanned gradient of x, which makes a product for every column that a quad reads.
 
-    Twice the sums a thread and up to four times the groups a program halve what bringing features and weights to the
-    tensor cores costs for each; all 255 registers are in use then.
+    Channels last in 16 bits, twice the sums a thread and up to four times the groups a program halve what bringing
+    features and weights to the tensor cores costs for each; all 255 registers are in use then.
     """
-    channels, sums = (256, 64) if itemsize == 2 else (128, 32)
+    channels, sums = (256, 64) if itemsize == 2 and last else (128, 32)
     few = min(power(groups) * min(power(depth), 64), channels) <= 64
-    return tile(groups, depth, 4, itemsize, last, 32 if few else 16, channels, sums)
+    return tile(groups, depth, 8, itemsize, last, 32 if few else 16, channels, sums)
+
+
+@cache
+def deep_tile(groups: int, depth: int, taps: int, itemsize: int, last: bool) -> Tile:
+    """Choose a tile for the gradient of kernels, which is summed over channels: in one thread if it can be."""
+    return tile(groups, depth, taps, itemsize, last, sums=32 if last else 64)
 
 
 def row(window: Ints, tile: Tile | None = None) -> int:
