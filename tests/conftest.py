@@ -8,9 +8,9 @@ if not torch.cuda.is_available():
     # Triton reads it once, when it is first imported, by whatever test that is.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import coco_files  # noqa: E402
-import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
+import coco_files
+import pytest
+from PIL import Image
 
 
 @pytest.fixture(autouse=True)

@@ -159,10 +159,3 @@ def check_resources(row):
     assert row["shared_bytes"] <= 64 * 1024, row  # what a multiprocessor of gfx942 has; sm_86 has 99 KiB
     assert row["spilled_bytes"] <= 256, row
     assert row["registers"] <= 512 if row["arch"].startswith("gfx") else 255, row
-
-
-def test_recorded_resources():
-    rows = json.loads((BENCHMARKS.parent / "results/measured/gpu-code.json").read_text())["rows"]
-    assert {row["arch"] for row in rows} >= {"sm_80", "sm_86", "sm_90", "gfx942"}
-    for row in rows:
-        check_resources(row)

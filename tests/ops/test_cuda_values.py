@@ -27,8 +27,14 @@ GEOMETRIES = {
     "several tiles, nchw": (G(batch=3, groups=1, group_channels=4, height=9, width=14, window=(1, 3)), False),
     "column, nhwc": (G(height=6, width=3, window=(5, 1)), True),
     "window larger than image, nchw": (G(batch=1, height=2, width=3, window=(3, 9)), False),
-    "a group wider than a tile, nchw": (G(batch=1, groups=1, group_channels=24, height=2, width=5, window=(1, 2)), False),
-    "a group wider than a tile, nhwc": (G(batch=1, groups=1, group_channels=72, height=2, width=5, window=(1, 2)), True),
+    "a group wider than a tile, nchw": (
+        G(batch=1, groups=1, group_channels=24, height=2, width=5, window=(1, 2)),
+        False,
+    ),
+    "a group wider than a tile, nhwc": (
+        G(batch=1, groups=1, group_channels=72, height=2, width=5, window=(1, 2)),
+        True,
+    ),
     "more groups than a tile has, nhwc": (G(batch=1, groups=6, height=2, width=5, window=(2, 3)), True),
     "1 channel a group, nhwc": (G(batch=1, groups=6, group_channels=1, height=3, width=6), True),
     "1 channel a group, nchw": (G(batch=1, groups=40, group_channels=1, height=2, width=3, window=(1, 7)), False),
@@ -51,8 +57,9 @@ def nan_outputs(monkeypatch):
 @pytest.fixture(autouse=True)
 def strict(monkeypatch):
     if not GPU:
-        interpreter = pytest.importorskip("interpreter")
-        interpreter.be_strict(monkeypatch)
+        from interpreter import be_strict
+
+        be_strict(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from involution.ops import spanned
 from involution.ops.cuda import launch
-from involution.ops.cuda.launch import SIZES, Ints, Plan, array
+from involution.ops.cuda.launch import SIZES, Ints, Plan, Tile, array
 from involution.ops.cuda.precision import widen
 from involution.ops.cuda.source import Span, row_of_taps, rows_of_taps, stored
 from involution.ops.cuda.taps import place, put, reach, reads, tap
@@ -87,7 +87,9 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilatio
     y = empty_y(x, kernel, stride, padding, dilation)
     groups, window = kernel.shape[1], kernel.shape[2:4]
     skb, skg, sku, skv, skh, skw = kernel.stride()
-    run(y, x, (Array(kernel, (skv, skw)), skb, skg, sku, skh), groups, window, stride, padding, dilation, kernel)
+    tile, KP = choose(x, groups, window)
+    source = Array(kernel, (skv, skw)), skb, skg, sku, skh
+    run(y, x, source, groups, tile, window, stride, padding, dilation, kernel, KP=KP)
     return y
 
 
@@ -107,9 +109,17 @@ def involution2d_spanned(
         return spanned.involution2d_spanned(x, reduced, weight, bias, groups, window, stride, padding, dilation)
     y = empty_spanned(x, reduced)
     bias = None if bias is None else bias.contiguous()
+    tile, KP = choose(x, groups, window)
     source = Span(array(reduced), array(weight), bias), 0, 0, 0, 0
-    run(y, x, source, groups, window, stride, padding, dilation, reduced, weight, **launch.span(reduced, bias))
+    span = launch.span(reduced, bias, tile, KP)
+    run(y, x, source, groups, tile, window, stride, padding, dilation, reduced, weight, **span)
     return y
+
+
+def choose(x: Tensor, groups: int, window: Ints) -> tuple[Tile, int]:
+    """Return the tile, and the taps of a row of the window, padded."""
+    KP = launch.power(window[1])
+    return launch.tile(groups, x.shape[1] // groups, 4 * KP, x.itemsize, x.stride(1) == 1), KP
 
 
 def run(
@@ -117,6 +127,7 @@ def run(
     x: Tensor,
     source: tuple[Any, ...],
     groups: int,
+    tile: Tile,
     window: Ints,
     stride: Ints,
     padding: Ints,
@@ -129,16 +140,14 @@ def run(
         return
     batch, channels, rows, columns = y.shape
     depth = channels // groups
-    tile = launch.tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
     plan = Plan(
         **launch.geometry(window, stride, dilation),
         **launch.shape(tile, depth, x),
-        KP=launch.row(window, tile if span else None),
         INDEX=launch.index_dtype(padding, window, dilation, x, y, *read),
         **span,
     )
     grid = (launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, depth, tile),)
-    features = read[0].shape[1]
+    features = read[0].shape[1] if plan.TR else 0
     sizes = batch, groups, features, *x.shape[2:], rows, columns, launch.band(rows), *padding
     with launch.on_device(x):
         launch.launch(forward, grid, (array(y), array(x), *source, *sizes), plan, tile)

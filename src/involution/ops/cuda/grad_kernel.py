@@ -139,11 +139,12 @@ def involution2d_grad_kernel(
         return total
     batch, channels, rows, columns = grad.shape
     depth = channels // groups
-    tile = launch.deep_tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
+    KP = launch.power(window[1])
+    tile = launch.deep_tile(groups, depth, 4 * KP, x.itemsize, x.stride(1) == 1)
     plan = Plan(
         **launch.geometry(window, stride, dilation),
         **launch.shape(tile, depth, x),
-        KP=launch.row(window),
+        KP=KP,
         VECTOR=launch.vector(x, tile),
         INDEX=launch.index_dtype(padding, window, dilation, x, grad, total),
     )

@@ -99,7 +99,8 @@ def fill_grad_span(
     """
     batch, channels, rows, columns = grad.shape
     depth, features = channels // groups, reduced.shape[1]
-    tile = launch.deep_tile(groups, depth, 4 * launch.power(window[1]), x.itemsize, x.stride(1) == 1)
+    KP = launch.power(window[1])
+    tile = launch.deep_tile(groups, depth, 4 * KP, x.itemsize, x.stride(1) == 1)
     tiles = launch.programs(batch, rows, columns, tile.TQ)
     splits = min(tiles, PROGRAMS)
     blocks = 1
@@ -114,8 +115,7 @@ def fill_grad_span(
     constants = {
         **launch.geometry(window, stride, dilation),
         **launch.shape(tile, depth, x),
-        **launch.span(reduced, None),
-        "KP": launch.row(window, tile),
+        **launch.span(reduced, None, tile, KP),
         "VECTOR": launch.vector(x, tile),
         "INDEX": launch.index_dtype(padding, window, dilation, grad, x, reduced, grad_reduced, weight),
     }

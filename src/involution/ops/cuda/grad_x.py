@@ -128,7 +128,7 @@ def fill_grad_x(
     bias = None if bias is None else bias.contiguous()
     tile = launch.wide_tile(groups, grad.shape[1] // groups, grad.itemsize, grad.stride(1) == 1)
     source = Span(array(reduced), array(weight), bias), 0, 0, 0, 0
-    span = {"KP": max(4, -(-16 // tile.TG)), **launch.span(reduced, bias)}
+    span = launch.span(reduced, bias, tile, 4)
     run(total, grad, source, groups, tile, window, stride, padding, dilation, reduced, weight, **span)
 
 
@@ -149,7 +149,7 @@ def run(
     if total.numel() == 0:
         return
     batch, channels, out_rows, out_columns = grad.shape
-    depth, features = channels // groups, read[0].shape[1]
+    depth, features = channels // groups, read[0].shape[1] if span.get("TR") else 0
     constants = {
         **launch.geometry(window, stride, dilation),
         **launch.shape(tile, depth, grad),

@@ -19,7 +19,7 @@ from involution.ops.cuda.tile import Array
 Ints = Sequence[int]
 
 SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
-SIZES += ["R", "skb", "skg", "sku", "skh"]
+SIZES += ["skb", "skg", "sku", "skh"]
 """Arguments that vary with the shape of the input: no compilation of their own for 1 or for multiples of 16."""
 
 REGISTERS = 32
@@ -145,11 +145,6 @@ def deep_tile(groups: int, depth: int, taps: int, itemsize: int, last: bool) -> 
     return tile(groups, depth, taps, itemsize, last, sums=32 if last else 64)
 
 
-def row(window: Ints, tile: Tile | None = None) -> int:
-    """Return how wide a row of the window is made: a power of two, and products at least 16 wide."""
-    return max(power(window[1]), -(-16 // tile.TG) if tile else 1)
-
-
 def vector(x: Tensor, tile: Tile) -> int:
     """Return how many channels of a group one thread holds: 16 bytes if they lie together, all if they do not."""
     return min(16 // x.itemsize, tile.TD) if x.stride(1) == 1 else tile.TD
@@ -172,12 +167,19 @@ def shape(tile: Tile, depth: int, x: Tensor) -> dict[str, Any]:
     return {"D": depth, "TQ": TQ, "TG": TG, "TD": TD, "LAST": x.stride(1) == 1, "ACC": sum_dtype(x), "PTX": ptx()}
 
 
-def span(reduced: Tensor, bias: Tensor | None) -> dict[str, Any]:
-    """Return the products of the span as a plan takes them: 256 bytes of features at once."""
+def span(reduced: Tensor, bias: Tensor | None, tile: Tile, KP: int) -> dict[str, Any]:
+    """Return the products of the span as a plan takes them.
+
+    Args:
+        reduced, bias: what the span takes.
+        tile, KP: a product has TG·KP columns, and at least 16; weights for them take 32 KiB of shared memory at most.
+    """
+    KP = max(KP, -(-16 // tile.TG))
     features = reduced.shape[1]
-    at_once = min(max(power(features), 16), 256 // reduced.itemsize)
+    at_once = min(max(power(features), 16), 128, 2**15 // (tile.TG * KP * reduced.itemsize))
     return {
         "TR": at_once,
+        "KP": KP,
         "CHUNKED": features > at_once,
         "BIASED": bias is not None,
         "PRECISION": product_mode(),
@@ -209,13 +211,13 @@ def blocks(groups: int, depth: int, tile: Tile) -> int:
 def index_dtype(padding: Ints, window: Ints, dilation: Ints, *tensors: Tensor) -> tl.dtype:
     """Return the dtype that distances in memory are counted in: 32 bits unless a tensor reaches further.
 
-    Corners of windows outside the image are counted too: in [..., H, W], as far as padding and window reach.
+    Windows begin and end outside the image: maps [..., H, W] are counted with what padding and window reach beyond.
     """
     margin = [max(p, (k - 1) * d) for p, k, d in zip(padding, window, dilation, strict=True)]
 
     def end(t: Tensor) -> int:
-        beyond = [0] * (t.dim() - 2) + (margin if t.dim() >= 4 else [0] * 2)
-        return sum((n - 1 + 2 * m + 3) * s for n, m, s in zip(t.shape, beyond, t.stride(), strict=True))
+        beyond = [0] * (t.dim() - 2) + margin if t.dim() >= 4 else [0] * t.dim()
+        return sum((n - 1 + 2 * m) * s for n, m, s in zip(t.shape, beyond, t.stride(), strict=True))
 
     return tl.int32 if max(map(end, tensors)) < 2**30 else tl.int64
 
