@@ -122,9 +122,9 @@ def launch_all(case: Case, batch: int = 256, size: tuple[int, int] | None = None
     geometry = stride, [case.window // 2] * 2, [1, 1]
     span = reduced, weight, bias, groups, window, *geometry
     launches.clear()
-    cuda.implementation("involution2d")(x, kernel, *geometry)
-    cuda.implementation("involution2d_grad_x")(grad, kernel, [height, width], *geometry)
-    cuda.implementation("involution2d_grad_kernel")(grad, x, groups, window, *geometry)
-    cuda.implementation("involution2d_spanned")(x, *span)
-    cuda.implementation("involution2d_spanned_backward")(grad, x, *span)
+    cuda.involution2d(x, kernel, *geometry)
+    cuda.involution2d_grad_x(grad, kernel, [height, width], *geometry)
+    cuda.involution2d_grad_kernel(grad, x, groups, window, *geometry)
+    cuda.involution2d_spanned(x, *span)
+    cuda.involution2d_spanned_backward(grad, x, *span)
     return list(launches)

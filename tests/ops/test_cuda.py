@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,13 @@ from triton.runtime import driver
 from involution.ops import cuda, reference
 from involution.ops.cuda import launch, precision
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
 
 
 def python(*args, **environment):
     clean = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, env={**clean, **environment})
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=ROOT)
+    done = run([sys.executable, *args], env={**clean, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -111,19 +113,9 @@ def test_amd_gets_neither_assembly_nor_tf32(monkeypatch):
     assert not precision.ptx()
 
 
-@pytest.mark.slow
-def test_benchmark_runs_dry(tmp_path):
-    out = tmp_path / "speed.json"
-    python(str(BENCHMARKS / "speed.py"), "--device", "cuda", "--dry-run", "--out", str(out))
-    record = json.loads(out.read_text())
-    assert record["dry_run"] and not record["skipped"]
-    for part in ("correct", "ceilings", "operators", "layer", "networks", "table2"):
-        assert record[part], part
-
-
 def compiled(folder, *arguments):
-    """Compile with benchmarks/gpu_code.py, in a process of its own: programs are not interpreted there."""
-    lines = python(str(BENCHMARKS / "gpu_code.py"), *arguments, TRITON_CACHE_DIR=str(folder)).splitlines()
+    """Compile with benchmarks/gpu/code.py, in a process of its own: programs are not interpreted there."""
+    lines = python("-m", "benchmarks.gpu.code", *arguments, TRITON_CACHE_DIR=str(folder)).splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -147,7 +139,7 @@ def test_compiled_once_for_all_shapes(tmp_path):
     ids=str,
 )
 def test_resources(case, tmp_path):
-    """A selection of what results/measured/gpu-code.json holds."""
+    """A selection of what results/measured/gpu/gpu-code.json holds."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in case.items()]
     rows = compiled(tmp_path, *options)
     assert len(rows) == 6

@@ -113,9 +113,9 @@ def test_without_bias():
     t = geometry.tensors(torch.float32, True)
     span = t["reduced"], t["weight"], None, geometry.groups, geometry.window, *geometry.arguments
     moved = [v.to(DEVICE) if isinstance(v, torch.Tensor) else v for v in span]
-    y = cuda.implementation("involution2d_spanned")(t["x"].to(DEVICE), *moved)
+    y = cuda.involution2d_spanned(t["x"].to(DEVICE), *moved)
     torch.testing.assert_close(y.cpu(), plain("involution2d_spanned")(t["x"], *span), rtol=1e-4, atol=1e-4)
-    grads = cuda.implementation("involution2d_spanned_backward")(t["grad"].to(DEVICE), t["x"].to(DEVICE), *moved)
+    grads = cuda.involution2d_spanned_backward(t["grad"].to(DEVICE), t["x"].to(DEVICE), *moved)
     assert grads[3].shape == (0,)
 
 
@@ -130,7 +130,7 @@ def test_output_mask(mask):
     span = t["reduced"], t["weight"], t["bias"], geometry.groups, geometry.window, *geometry.arguments
     expected = plain("involution2d_spanned_backward")(t["grad"], t["x"], *span, mask)
     moved = [v.to(DEVICE) if isinstance(v, torch.Tensor) else v for v in span]
-    backward = cuda.implementation("involution2d_spanned_backward")
+    backward = cuda.involution2d_spanned_backward
     grads = backward(t["grad"].to(DEVICE), t["x"].to(DEVICE), *moved, mask)
     for grad, value in zip(grads, expected, strict=True):
         torch.testing.assert_close(grad.cpu(), value, rtol=1e-4, atol=1e-4)
@@ -212,7 +212,7 @@ def test_corners_beyond_32_bits():
     t = geometry.tensors(torch.float32)
     padding, dilation = [2**21, 0], [2**21, 1]
     x = moved(t["x"], 2, 2**11)
-    y = cuda.implementation("involution2d")(x.to(DEVICE), t["kernel"].to(DEVICE), [1, 1], padding, dilation)
+    y = cuda.involution2d(x.to(DEVICE), t["kernel"].to(DEVICE), [1, 1], padding, dilation)
     expected = plain("involution2d")(t["x"], t["kernel"], *geometry.arguments)
     torch.testing.assert_close(y.cpu(), expected)
 

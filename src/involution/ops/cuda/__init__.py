@@ -52,6 +52,12 @@ def implementation(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{FILES[name]}"), name)
 
 
+def __getattr__(name: str) -> Any:
+    if name in FILES:
+        return implementation(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def serve(name: str, *args: Any) -> Any:
     """Run an operator's program, or the reference where it cannot run."""
     if not status()["loaded"]:
