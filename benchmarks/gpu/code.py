@@ -90,7 +90,9 @@ def _nvidia(cubin: bytes) -> dict[str, Any]:
 
 
 def _amd(text: str) -> dict[str, Any]:
-    code, labels, loops = [], {}, []
+    code: list[str] = []
+    labels: dict[str, int] = {}
+    loops: list[collections.Counter[str]] = []
     for line in text.splitlines():
         words = line.split(";")[0].split()
         if words and words[0].endswith(":"):

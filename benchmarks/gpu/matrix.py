@@ -82,12 +82,13 @@ class Target:
 
     def __init__(self, arch: str) -> None:
         self.target = TARGETS[arch]
+        self.device = list(TARGETS).index(arch)  # Triton keeps what it compiled by the number of the device
 
     def get_current_target(self) -> GPUTarget:
         return self.target
 
     def get_current_device(self) -> int:
-        return 0
+        return self.device
 
     def get_current_stream(self, device: int) -> int:
         return 0

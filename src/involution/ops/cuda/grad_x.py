@@ -82,7 +82,7 @@ def grad_x(
 
 def remainders(
     grad_x: Tensor, window: Ints, stride: Ints, padding: Ints, dilation: Ints
-) -> Iterator[tuple[Tensor, list[int], dict[str, int]]]:
+) -> Iterator[tuple[Tensor, list[int], dict[str, Any]]]:
     """Split a gradient into the rows and columns that are read through the same taps: one launch each.
 
     Yields:

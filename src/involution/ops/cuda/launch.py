@@ -155,7 +155,7 @@ def two_steps(x: Tensor) -> bool:
     return x.dtype == torch.float64
 
 
-def geometry(window: Ints, stride: Ints, dilation: Ints) -> dict[str, int]:
+def geometry(window: Ints, stride: Ints, dilation: Ints) -> dict[str, Any]:
     """Return the geometry as a plan takes it."""
     names = ("KH", "KW", "SH", "SW", "DH", "DW")
     return dict(zip(names, (*window, *stride, *dilation), strict=True))

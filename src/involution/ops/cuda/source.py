@@ -101,7 +101,7 @@ def rows_of_taps(source, tile, here, g0, sizes, R, plan: tl.constexpr):
         t = tl.arange(0, plan.TG * plan.KP)
         g = g0 + t // plan.KP
         taps = g * (plan.KH * plan.KW) + t % plan.KP
-        rows = (pixels, exist, first, taps, (g < sizes.G) & (t % plan.KP < plan.KW))
+        rows = (pixels, exist, first, taps, (g < sizes.G) & (t % plan.KP < plan.KW))  # type: ignore[assignment]
     return rows
 
 
@@ -132,7 +132,8 @@ def columns_of_taps(source, here, first, g0, sizes, plan: tl.constexpr):
         t = tl.arange(0, plan.TG * plan.KP)
         g = g0 + t // plan.KP
         pixels = at(here.image, here.row, first, source.reduced.strides)
-        columns = (pixels, g * (plan.KH * plan.KW), (g < sizes.G) & (t % plan.KP < 4), t % plan.KP)
+        exist = (g < sizes.G) & (t % plan.KP < 4)
+        columns = (pixels, g * (plan.KH * plan.KW), exist, t % plan.KP)  # type: ignore[assignment]
     return columns
 
 
