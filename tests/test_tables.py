@@ -94,6 +94,9 @@ def test_names_in_the_plot_of_accuracy_overlap_nothing():
     assert len(names) == sum(map(len, accuracy.timm_points(accuracy.points()).values()))
     for one, other in itertools.combinations(names, 2):
         assert not one.overlaps(other)
+    for line in axes.lines:
+        path = line.get_transform().transform_path(line.get_path())
+        assert not any(path.intersects_bbox(name, filled=False) for name in names)
 
 
 def test_names_are_placed_beside_points_that_coincide():

@@ -35,7 +35,7 @@ def limits(options: Options) -> Row:
     works: dict[str, Work] = {"copy": lambda: copied.copy_(source)}
     if options.target == "cuda":
         return _of_gpu(options, works, 2 * source.numel())
-    loop = register_loop(rounds=1000 if dry else 2_000_000)
+    loop = register_loop(rounds=1000 if dry else 20_000_000)
     if loop is not None:
         works["macs"] = loop
     times = interleaved(works, device, **options.timing(2.0))

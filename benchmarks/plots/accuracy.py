@@ -82,9 +82,9 @@ def timm_points(found: Points) -> Points:
 
 
 def _name(axes: Axes, found: Points) -> None:
-    marks = [point for name in COLORS for point in found[name]]
+    lines = [[(x, y) for _, x, y in found[name]] for name in COLORS]
     named = [point for members in timm_points(found).values() for point in members]
-    place(axes, named, [(x, y) for _, x, y in marks + named])
+    place(axes, named, [(x, y) for _, x, y in named], lines)
 
 
 PICTURES = (Picture("accuracy.svg", points, draw),)

@@ -1,52 +1,51 @@
-"""Names beside points that overlap neither a point nor one another."""
+"""Names beside points that overlap neither marks, lines nor one another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 SIZE = 6.0
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-DISTANCES = (5, 10, 16, 24, 34)
+DISTANCES = (5, 9, 14, 20, 28, 38)
+MARK = 6.0
+"""Side of the square that a mark takes, in points."""
+
+Point = tuple[float, float]
 
 
-def place(axes: Axes, named: Sequence[tuple[str, float, float]], points: Sequence[tuple[float, float]]) -> None:
-    """Write each name at the nearest free place around its point, with a line to it where that is not beside it.
+def place(
+    axes: Axes, named: Sequence[tuple[str, float, float]], marks: Sequence[Point], lines: Sequence[Sequence[Point]] = ()
+) -> None:
+    """Write each name at the nearest free place around its point, with a leader if that is not beside the point.
 
     Args:
-        axes: with its limits and scales set; the figure is drawn once to learn its size.
+        axes: with its limits, scales and legend; the figure is drawn once to learn its size.
         named: name, x and y.
-        points: everything that may not be covered, in units of the axes.
+        marks: points that no name may cover, in units of the axes.
+        lines: polylines that no name may cover.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
-    dots = figure.dpi / 72
-    taken = [Bbox.from_bounds(x - 3 * dots, y - 3 * dots, 6 * dots, 6 * dots) for x, y in _pixels(axes, points)]
-    legend = axes.get_legend()
-    if legend is not None:
+    taken = list(_boxes(axes, marks, MARK * figure.dpi / 72))
+    for line in lines:
+        taken += _boxes(axes, line, MARK * figure.dpi / 72)
+        taken += _boxes(axes, _along(axes, line), 1.0)
+    if legend := axes.get_legend():
         taken.append(legend.get_window_extent(renderer))
     frame = axes.get_window_extent(renderer)
     for name, x, y in named:
-        for distance, (right, above) in ((d, side) for d in DISTANCES for side in DIRECTIONS):
-            text = axes.annotate(
-                name,
-                (x, y),
-                (distance * right, distance * above),
-                textcoords="offset points",
-                ha={1: "left", 0: "center", -1: "right"}[right],
-                va={1: "bottom", 0: "center", -1: "top"}[above],
-                fontsize=SIZE,
-                color="0.3",
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.6"} if distance > DISTANCES[1] else None,
-            )
-            box = text.get_window_extent(renderer) if text.arrow_patch is None else _text_box(text, renderer)
+        for distance, side in ((d, s) for d in DISTANCES for s in DIRECTIONS):
+            text = _write(axes, name, (x, y), distance, side)
+            box = Text.get_window_extent(text, renderer)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
@@ -54,11 +53,32 @@ def place(axes: Axes, named: Sequence[tuple[str, float, float]], points: Sequenc
             text.remove()
 
 
-def _text_box(text: object, renderer: object) -> Bbox:
-    from matplotlib.text import Text
+def _write(axes: Axes, name: str, point: Point, distance: int, side: tuple[int, int]) -> Annotation:
+    leader = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.6", "shrinkA": 0, "shrinkB": 2}
+    return axes.annotate(
+        name,
+        point,
+        (distance * side[0], distance * side[1]),
+        textcoords="offset points",
+        ha={1: "left", 0: "center", -1: "right"}[side[0]],
+        va={1: "bottom", 0: "center", -1: "top"}[side[1]],
+        fontsize=SIZE,
+        color="0.3",
+        arrowprops=leader if distance > DISTANCES[0] else None,
+    )
 
-    return Text.get_window_extent(text, renderer)  # type: ignore[arg-type]
+
+def _boxes(axes: Axes, points: Sequence[Point], side: float) -> Iterator[Bbox]:
+    """Yield a square around every point, in pixels."""
+    for x, y in axes.transData.transform(np.asarray(points)) if len(points) else ():
+        yield Bbox.from_bounds(x - side / 2, y - side / 2, side, side)
 
 
-def _pixels(axes: Axes, points: Sequence[tuple[float, float]]) -> np.ndarray:
-    return axes.transData.transform(np.asarray(points))
+def _along(axes: Axes, line: Sequence[Point]) -> Sequence[Point]:
+    """Return points along a polyline that is straight on the page, three pixels apart or less."""
+    corners = axes.transData.transform(np.asarray(line))
+    pieces = [
+        np.linspace(start, end, 2 + int(np.hypot(*(end - start)) // 3))
+        for start, end in zip(corners, corners[1:], strict=False)
+    ]
+    return [(float(x), float(y)) for x, y in axes.transData.inverted().transform(np.concatenate(pieces))]
