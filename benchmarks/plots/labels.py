@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -45,6 +46,7 @@ def place(
     for name, x, y in named:
         for distance, side in ((d, s) for d in DISTANCES for s in DIRECTIONS):
             text = _write(axes, name, (x, y), distance, side)
+            text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
@@ -78,7 +80,6 @@ def _along(axes: Axes, line: Sequence[Point]) -> Sequence[Point]:
     """Return points along a polyline that is straight on the page, three pixels apart or less."""
     corners = axes.transData.transform(np.asarray(line))
     pieces = [
-        np.linspace(start, end, 2 + int(np.hypot(*(end - start)) // 3))
-        for start, end in zip(corners, corners[1:], strict=False)
+        np.linspace(start, end, 2 + int(np.hypot(*(end - start)) // 3)) for start, end in itertools.pairwise(corners)
     ]
     return [(float(x), float(y)) for x, y in axes.transData.inverted().transform(np.concatenate(pieces))]
