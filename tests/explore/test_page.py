@@ -79,13 +79,23 @@ class Page:
         return bool(chosen)
 
     def bring(self, name, path):
-        """Drop a file; whether the one before is still shown or not."""
+        """Upload a file, in place of an earlier one if there is one."""
         if not any(part.is_displayed() for part in self.find(f"#{name}")):
             self.press(f"#own-{name.partition('-')[2]} button")
             self.wait(lambda: any(part.is_displayed() for part in self.find(f"#{name}")))
-        self.wait(lambda: not self.press(f"#{name} button[aria-label='Clear']"))
-        [entry] = self.wait(lambda: self.find(f"#{name} input[type=file]"))
-        entry.send_keys(str(path))
+        clear = f"#{name} button[aria-label='Clear']"
+        self.wait(lambda: not self.press(clear))
+
+        def drop():
+            """Give the file to the page. Under load, the page may replace the input at that moment and lose the file."""
+            for entry in self.find(f"#{name} input[type=file]"):
+                entry.send_keys(str(path))
+            end = time.monotonic() + 10
+            while not self.find(clear) and time.monotonic() < end:
+                time.sleep(0.05)
+            return self.find(clear)
+
+        self.wait(drop)
 
     def click(self, name, x, y):
         from selenium.webdriver import ActionChains
