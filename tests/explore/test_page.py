@@ -87,7 +87,7 @@ class Page:
         self.wait(lambda: not self.press(clear))
 
         def drop():
-            """Give the file to the page. Under load, the page may replace the input at that moment and lose the file."""
+            """Upload, again if the page replaced its input at that moment and lost the file."""
             for entry in self.find(f"#{name} input[type=file]"):
                 entry.send_keys(str(path))
             end = time.monotonic() + 10

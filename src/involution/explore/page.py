@@ -101,7 +101,7 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
         layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", min_width=190, **choice)
         group = gr.Dropdown([], label="Group", elem_id=f"group-{name}", min_width=80, **choice)
         size = gr.Slider(32, 512, step=32, label="Short side, pixels", elem_id=f"size-{name}")
-    message = gr.HTML(elem_id=f"message-{name}", elem_classes="message", visible=False)
+    message = gr.HTML(elem_id=f"message-{name}", elem_classes="message")
     with gr.Row():
         with gr.Column(scale=5, min_width=420):
             gr.Markdown("**Sum of the kernel at every pixel**")
@@ -196,7 +196,7 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
     try:
         shown = show(explorer, change())
     except ValueError as error:
-        return {panel.message: gr.HTML(f"<p>{html.escape(str(error))}</p>", visible=True)}
+        return {panel.message: f"<p>{html.escape(str(error))}</p>"}
     view = shown.view
     end = f"{shown.end:.2g}"
     legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{html.escape(shown.facts)}</small>'
@@ -204,7 +204,7 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
     images = (name for name, image in explorer.images.items() if image.key == view.image.key)
     return {
         panel.view: view,
-        panel.message: gr.HTML("", visible=False),
+        panel.message: "",
         panel.network: next(networks, OWN_CHECKPOINT),
         panel.sample: next(images, OWN_IMAGE),
         panel.layer: gr.Dropdown(choices=shown.layers, value=view.layer),
