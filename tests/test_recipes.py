@@ -1,9 +1,10 @@
-"""Every recipe, the real file, through one step of everything that it is for, on images of its own kind."""
+"""Every recipe runs one step of fit, validate, test and predict on generated images of its own format."""
 
 import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -16,7 +17,7 @@ SYNTHETIC = "--data=involution.data.Synthetic"
 
 DETECTORS = ("coco_faster_rcnn", "coco_mask_rcnn", "coco_retinanet")
 
-# What stands in for the images of the recipe, where they do not come with a package.
+# Arguments that replace the images of a recipe, unless a package includes them.
 DATA = {
     "cifar10": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
     "digits": lambda images: ["--data.batch_size=2"],
@@ -29,7 +30,7 @@ DATA = {
     **dict.fromkeys(DETECTORS, lambda images: [f"--data.root={images}", "--data.num_workers=0"]),
 }
 
-# What draws those images, if it is not `draw_images`.
+# The fixtures that draw these images, other than `draw_images`.
 DRAWN = {
     "camvid": "draw_scenes",
     "cityscapes_fpn": "draw_cityscapes",
@@ -38,7 +39,7 @@ DRAWN = {
     **dict.fromkeys(DETECTORS, "draw_coco"),
 }
 
-# What is said of an image under which name, and what is left beside the summary where there are pictures.
+# The key of the predictions of an image, the name of a score, and the pictures that are written.
 LEFT = {
     "objects": ("score", {"photograph.png"}),
     "classes": ("probability", {"photograph.png", "photograph_mask.png"}),
@@ -46,17 +47,21 @@ LEFT = {
 
 
 def reduced(config, folder):
-    """The recipe; of a detector, a copy with a smaller network for smaller images."""
+    """Return the recipe, or for a detector a copy with a smaller network for smaller images."""
     if config.stem not in (*DETECTORS, "pennfudan"):
         return config
     recipe = yaml.safe_load(config.read_text())
     arguments = recipe["model"]["init_args"]
     arguments["network"] = "rednet26"
+    if "weights" in arguments:
+        arguments["weights"] = str(folder / "rednet26.pt")
+        torch.save(timm.create_model("rednet26", stem_kernel_size=7).state_dict(), arguments["weights"])
     arguments["options"] |= {"channels": 32, "settings": {"min_size": 64, "max_size": 96}}
     (folder / config.name).write_text(yaml.safe_dump(recipe))
     return folder / config.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
     images = request.getfixturevalue(DRAWN.get(config.stem, "draw_images"))(tmp_path / "images")
@@ -67,6 +72,7 @@ def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
     assert main(["fit", *recipe, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]) == 0
     checkpoints = tmp_path / "runs" / config.stem / "version_0/checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    (tmp_path / "rednet26.pt").unlink(missing_ok=True)  # checkpoints do not need the initial weights
     for command in ("validate", "test"):
         assert main([command, *recipe, f"--ckpt_path={checkpoints / 'best.ckpt'}"]) == 0
     image = tmp_path / "photograph.jpg"
@@ -87,7 +93,7 @@ def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_the_head_is_a_lab_note(config):
+def test_the_head_says_how_to_run_it_and_where_its_figures_are(config):
     head = [line for line in config.read_text().splitlines() if line.startswith("#")]
     assert f"#   involution fit --config configs/{config.name}" in "\n".join(head)
     assert any(f"results/{kind}" in line for kind in ("measured/", "published.toml") for line in head)

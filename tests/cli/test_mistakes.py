@@ -47,7 +47,7 @@ def test_arguments(run, arguments, message):
     [
         (
             {"model__network": "rednet51"},
-            "network: expected a model of timm's registry .*, got 'rednet51'; did you mean",
+            "network: expected a network of timm's registry, got 'rednet51'; close matches",
         ),
         ({"model__options": "{colour: 1}"}, "options: expected arguments of test_resnet, got {'colour': 1}"),
         ({"model__optimizer__lr": "fast"}, "lr.*fast"),

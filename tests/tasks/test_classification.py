@@ -1,11 +1,13 @@
 from functools import partial
 
 import pytest
+import timm
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from involution.data import ClassificationBatch, PredictionBatch, Split, Splits, Synthetic
-from involution.tasks import Classification, CosinePerEpoch
+from involution.tasks import Classification, CosinePerEpoch, load_task
 
 CLASSES = ["ant", "bee", "cow", "dog", "elk", "fox"]
 TINY = "test_resnet"  # of timm, a few thousand parameters
@@ -38,7 +40,7 @@ def trainer(tmp_path, one_thread):
 
 @pytest.fixture(autouse=True)
 def lightning_remarks(recwarn):
-    """Remarks of Lightning on itself, which the command line keeps off the screen, are no errors here either."""
+    """Ignore the warnings of Lightning that the command line ignores."""
     from involution.cli.recipe import quiet
 
     quiet()
@@ -162,12 +164,13 @@ def test_compiled(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
+        ("rednet51", {}, "network: expected a network of timm's registry, got 'rednet51'; close matches: .*rednet5"),
+        ("?", {}, r"network: expected a network of timm's registry, got '\?'$"),
         (
-            "rednet51",
-            {},
-            "network: expected a model of timm's registry such as 'rednet50', got 'rednet51'; did you mean 'rednet5",
+            "rednet26",
+            {"pretrained": True},
+            "options: expected arguments of the architecture, got pretrained; pass a file",
         ),
-        ("?", {}, r"network: expected a model of timm's registry such as 'rednet50', got '\?'$"),
         ("rednet26", {"colour": 1}, r"options: expected arguments of rednet26, got \{'colour': 1\}"),
         (
             "rednet26",
@@ -184,3 +187,125 @@ def test_errors(network, options, message):
 def test_a_schedule_needs_a_length(trainer):
     with pytest.raises(ValueError, match="max_epochs: expected at least 1, the schedule depends on it, got -1"):
         trainer(max_epochs=-1).fit(classification(), datamodule=Synthetic(8, 6, batch_size=16))
+
+
+def step_sizes(trainer, optimizer, accumulate=1, **kwargs):
+    """Return the learning rate of the first step with 16 images per batch."""
+    task = classification(optimizer=optimizer, schedule=CosinePerEpoch(0, 1.0), **kwargs)
+    run = trainer(max_epochs=1, limit_train_batches=accumulate, accumulate_grad_batches=accumulate)
+    rates = []
+    task.on_train_batch_start = lambda *_: rates.append([g["lr"] for g in task.optimizers().param_groups])
+    run.fit(task, datamodule=Synthetic(8, 6, batch_size=16, images=64))
+    return rates[0], task
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "batch", "expected"), [(1, 16, 0.4), (1, 64, 0.1), (2, 64, 0.2), (1, None, 0.4)]
+)
+def test_the_rate_of_sgd_is_scaled_to_the_images_of_a_step(trainer, accumulate, batch, expected):
+    optimizer = partial(torch.optim.SGD, lr=0.4)
+    rates, _ = step_sizes(trainer, optimizer, accumulate, lr_batch_size=batch)
+    assert rates == pytest.approx([expected])
+
+
+def test_the_rate_of_adam_is_not_scaled_and_a_warning_says_why(trainer):
+    with pytest.warns(UserWarning, match=r"lr_batch_size: .* for 64 images is not scaled to 16, because .* not AdamW"):
+        rates, _ = step_sizes(trainer, partial(torch.optim.AdamW, lr=0.4), lr_batch_size=64)
+    assert rates == [0.4]
+    with pytest.raises(ValueError, match="lr_batch_size: expected a positive number of images, got 0"):
+        step_sizes(trainer, partial(torch.optim.SGD, lr=0.4), lr_batch_size=0)
+
+
+def test_weight_decay_can_leave_out_norms_and_biases(trainer):
+    optimizer = partial(torch.optim.SGD, lr=0.4, weight_decay=0.1)
+    _, task = step_sizes(trainer, optimizer, decay_all=False)
+    excluded, decayed = task.optimizers().param_groups
+    assert (excluded["weight_decay"], decayed["weight_decay"]) == (0, 0.1)
+    assert {p.ndim for p in excluded["params"]} == {1}
+    assert min(p.ndim for p in decayed["params"]) > 1
+    _, task = step_sizes(trainer, optimizer)
+    [group] = task.optimizers().param_groups
+    assert group["weight_decay"] == 0.1
+    assert len(group["params"]) == len(list(task.parameters()))
+
+
+def test_layers_near_the_image_can_learn_more_slowly(trainer):
+    optimizer = partial(torch.optim.SGD, lr=0.4)
+    rates, task = step_sizes(trainer, optimizer, layer_decay=0.5)
+    assert max(rates) == pytest.approx(0.4)
+    first = next(task.net.parameters())
+    [group] = [g for g in task.optimizers().param_groups if any(p is first for p in g["params"])]
+    assert group["initial_lr"] == min(rates) < 0.1
+    with pytest.raises(ValueError, match="layer_decay: expected more than 0 and at most 1, got 0"):
+        step_sizes(trainer, optimizer, layer_decay=0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(trainer, tmp_path):
+    task = classification()
+    task.training_step = lambda batch, batch_idx: task(batch.images).sum() * (torch.nan if batch_idx else 1)
+    checkpoint = ModelCheckpoint(tmp_path, "last", every_n_train_steps=1)
+    run = trainer(max_epochs=1, callbacks=[checkpoint], enable_checkpointing=True)
+    message = (
+        r"loss: expected a finite number, got nan in step 1 of epoch 0; last checkpoint: .*last\.ckpt; use a lower"
+    )
+    with pytest.raises(ValueError, match=message):
+        run.fit(task, datamodule=Synthetic(8, 6, batch_size=16, images=64))
+    assert (tmp_path / "last.ckpt").exists()
+
+
+@pytest.fixture
+def initial(tmp_path):
+    """A file of weights with as many classes as the data, and their values."""
+    torch.manual_seed(5)
+    state = timm.create_model(TINY, num_classes=6).state_dict()
+    torch.save(state, tmp_path / "initial.pt")
+    return tmp_path / "initial.pt", state
+
+
+def test_initial_weights_are_loaded_when_a_run_starts_and_not_stored(trainer, initial, tmp_path):
+    path, state = initial
+    data = Synthetic(8, 6, batch_size=16, images=32)
+    task = classification(weights=str(path), optimizer=partial(torch.optim.SGD, lr=0.0))
+    assert not torch.equal(task.net.fc.weight, state["fc.weight"])
+    run = trainer(max_epochs=1)
+    run.fit(task, datamodule=data)
+    assert torch.equal(task.net.fc.weight, state["fc.weight"])
+    run.save_checkpoint(tmp_path / "run.ckpt")
+    path.unlink()
+    stored = torch.load(tmp_path / "run.ckpt", weights_only=True)["hyper_parameters"]
+    assert not {"weights", "optimizer", "schedule"} & set(stored)
+    again = classification(weights=str(path))
+    trainer().test(again, datamodule=data, ckpt_path=tmp_path / "run.ckpt", verbose=False)  # the file is not needed
+    assert torch.equal(again.net.fc.weight, state["fc.weight"])
+    assert torch.equal(load_task(tmp_path / "run.ckpt").net.fc.weight, state["fc.weight"])
+    with pytest.raises(ValueError, match=r"weights: expected a file, got .*initial\.pt, which does not exist"):
+        trainer(max_epochs=1).fit(classification(weights=str(path)), datamodule=data)
+
+
+def test_weights_of_other_classes_keep_all_but_the_classifier(trainer, initial):
+    path, state = initial
+    task = classification(weights=str(path), classes=CLASSES[:4], optimizer=partial(torch.optim.SGD, lr=0.0))
+    trainer(max_epochs=1).fit(task, datamodule=Synthetic(8, 4, batch_size=16, images=32))
+    assert task.net.fc.weight.shape[0] == 4
+    assert torch.equal(task.net.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fast_dev_run": True}, {"limit_train_batches": 0.5}, {"limit_val_batches": 0}, {"limit_train_batches": 2}],
+    ids=str,
+)
+def test_options_of_the_trainer_that_shorten_a_run(trainer, options):
+    task = classification()
+    trainer(max_epochs=1, **options).fit(task, datamodule=Synthetic(8, 6, batch_size=16, images=64))
+    steps = {"fast_dev_run": 1, "limit_train_batches": 2, "limit_val_batches": 4}[next(iter(options))]
+    assert task.global_step == steps
+
+
+def test_an_incomplete_accumulation_is_a_step(trainer):
+    """Five batches are three steps of two, as the schedule counts: the last has one batch."""
+    task = classification()
+    trainer(max_epochs=2, accumulate_grad_batches=2).fit(task, datamodule=Synthetic(8, 6, batch_size=16, images=80))
+    assert task.global_step == 6
+    factor = CosinePerEpoch(2, 0.25).factor(6, 3, 2)
+    assert task.lr_schedulers().get_last_lr() == pytest.approx([0.4 * factor])

@@ -154,9 +154,9 @@ def test_compiled_is_backbone_with_neck():
         ({"detector": "yolo"}, "detector: expected one of faster_rcnn, mask_rcnn, retinanet, got 'yolo'"),
         (
             {"detector": "retinanet", "options": {"head": "involution"}},
-            "backbone: expected .* takes {'head': 'involution'}",
+            "head: expected no such argument for retinanet, got 'involution'",
         ),
-        ({"network": "resnet49"}, "name: expected a network of timm's registry, got 'resnet49'"),
+        ({"network": "resnet49"}, "backbone: expected a network of timm's registry, got 'resnet49'"),
     ],
 )
 def test_mistakes(arguments, message):

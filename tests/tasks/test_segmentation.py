@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -222,7 +223,7 @@ def test_predictions_are_written_in_the_values_of_the_data_and_in_colour(tmp_pat
         ({"segmentor": "deeplab"}, "segmentor: expected one of semantic_fpn, upernet, got 'deeplab'"),
         ({"window": [8]}, r"window: expected height and width in pixels or null, got \[8\]"),
         ({"options": {"colour": 3}}, "backbone: expected .*colour"),
-        ({"network": "resnet5"}, "name: expected a network of timm's registry"),
+        ({"network": "resnet5"}, "backbone: expected a network of timm's registry"),
     ],
 )
 def test_errors_name_the_argument(change, message):
@@ -235,3 +236,32 @@ def test_errors_name_the_argument(change, message):
             Segmentation(
                 kind, "test_resnet", list(COLORS), {"values": [0, 1], "ignored": [], "colors": []}, 0.0, None, None
             )
+
+
+@pytest.mark.parametrize(("world_size", "device", "synchronized"), [(1, "cuda", 0), (2, "cuda", 2), (2, "cpu", 0)])
+def test_norms_are_synchronized_as_published(world_size, device, synchronized, monkeypatch):
+    model = task("semantic_fpn", "rednet26", options={**SMALL["semantic_fpn"], "neck": "involution"}, synchronize=True)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    monkeypatch.setattr(Segmentation, "trainer", SimpleNamespace(world_size=world_size, strategy=strategy))
+    if (world_size, device) == (2, "cpu"):
+        with pytest.warns(UserWarning, match="synchronize: batch norms are not synchronized"):
+            model.setup("fit")
+    else:
+        model.setup("fit")
+    norms = [m for m in model.net.decode_head.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    assert {type(m) for m in norms} == {nn.SyncBatchNorm if synchronized else nn.BatchNorm2d}
+    assert not [m for layer in model.net.neck.modules() for m in layer.children() if isinstance(m, nn.SyncBatchNorm)]
+
+
+def test_mean_iou_is_computed_where_float64_exists():
+    class WithoutFloat64(torch.Tensor):
+        def double(self):
+            raise TypeError("no float64 on this device")
+
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    metric = MeanIoU(["a", "b"])
+    metric.update(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
+    metric.confmat = metric.confmat.as_subclass(WithoutFloat64)
+    assert metric.compute()["miou"] == 0.5

@@ -1,4 +1,4 @@
-"""What a network learns to do: Lightning modules of network, loss, metrics and recipe."""
+"""Tasks: Lightning modules of a network with its loss, metrics and optimization."""
 
 from involution.tasks.checkpoint import load_task, read_checkpoint
 from involution.tasks.classification import Classification

@@ -17,14 +17,12 @@ from torch import nn
 
 from involution.models.detection import DETECTORS
 from involution.models.segmentation import SEGMENTORS
+from involution.models.skeleton.weights import LATER, SOURCES
 from involution.tasks.classification import Classification, create_network
 from involution.tasks.detection import Detection
 from involution.tasks.segmentation import Segmentation
 from involution.tasks.task import Task
 from involution.weights import Saved, read_weights, require_fit
-
-FETCHING = ("pretrained", "checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay")
-"""Options of timm's networks that say where weights come from; a checkpoint brings its own."""
 
 LEARNING = ("optimizer", "schedule", "label_smoothing", "auxiliary_weight", "compile")
 """Arguments of tasks that prediction does not need."""
@@ -81,9 +79,9 @@ def task_class(facts: Mapping[str, Any]) -> type[Task]:
 def _network(network: str, classes: Sequence[str], eval_transform: Any, options: Any, **kwargs: Any) -> nn.Module:
     """Return the network of a task with these arguments."""
     if builder := DETECTORS.get(kwargs.get("detector", "")):
-        return builder(network, num_classes=len(classes) + 1, **options or {})
+        return builder(network, num_classes=len(classes) + 1, weights=LATER, **options or {})
     if builder := SEGMENTORS.get(kwargs.get("segmentor", "")):
-        return builder(network, num_classes=len(classes), **options or {})
+        return builder(network, num_classes=len(classes), weights=LATER, **options or {})
     return create_network(network, len(classes), eval_transform["channels"], options or {})
 
 
@@ -100,7 +98,7 @@ def _arguments(kind: type[Task], facts: Mapping[str, Any], mistake: str) -> dict
         if not isinstance(given[name], dict) or not _plain(given[name]):
             raise ValueError(f"{mistake} with {name} that are not names and plain values")
         _limit({**given[name], **_settings(given[name])}, name, mistake)
-    given["options"] = {key: value for key, value in given["options"].items() if key not in FETCHING} or None
+    given["options"] = {key: value for key, value in given["options"].items() if key not in SOURCES} or None
     return {**given, **{name: _UNTRAINED[name] for name in known if name in _UNTRAINED}}
 
 

@@ -1,8 +1,7 @@
-"""Name what is in an image."""
+"""Image classification."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import timm
@@ -14,29 +13,28 @@ from torchmetrics.classification import MulticlassAccuracy
 
 import involution.models  # noqa: F401  (registers the networks in timm)
 from involution.data import ClassificationBatch, ClassificationEvalTransform, PredictionBatch
+from involution.models.skeleton.registration import entrypoint
+from involution.models.skeleton.weights import check_options, load_weights
 from involution.tasks.schedule import Schedule
-from involution.tasks.task import Task
+from involution.tasks.task import NOT_SAVED, Task
 
 
 class Classification(Task):
-    """One class per image, learned with cross-entropy, judged by the share of correct and of nearly correct answers.
+    """Image classification with cross-entropy, measured by top-1 and top-5 accuracy.
 
     Args:
         network: a name of timm's registry.
         classes: names of the classes; their number is that of the outputs.
         eval_transform: of images to validate, test and predict; arguments of
             `involution.data.ClassificationEvalTransform`.
-        label_smoothing: share of the target that is spread over all classes; Szegedy et al., "Rethinking the Inception
-            architecture", CVPR 2016, section 7.
-        optimizer: called with all parameters.
-        schedule: of the learning rate.
-        options: further arguments of the network, such as `stem_kernel_size`; the numbers of its inputs and outputs
-            are those of the data.
-        channels_last: lay images and weights out with neighbouring channels side by side.
-        compile: have `torch.compile` translate the network.
+        label_smoothing: share of the target that is distributed over all classes; Szegedy et al., "Rethinking the
+            Inception architecture", CVPR 2016, section 7.
+        optimizer, schedule, channels_last, compile, kwargs: of `Task`.
+        options: further arguments of the network, such as `stem_kernel_size`; the data set the numbers of inputs and
+            outputs.
 
     Raises:
-        ValueError: timm knows no such network, or the network no such option.
+        ValueError: timm has no such network, or the network takes no such option.
     """
 
     identity = ("network", "options", "classes")
@@ -52,11 +50,12 @@ class Classification(Task):
         options: dict[str, Any] | None = None,
         channels_last: bool = True,
         compile: bool = False,
+        **kwargs: Any,
     ) -> None:
         channels = eval_transform["channels"]
         model = create_network(network, len(classes), channels, options or {})
-        super().__init__(model, channels, optimizer, schedule, channels_last, compile)
-        self.save_hyperparameters()
+        super().__init__(model, channels, optimizer, schedule, channels_last, compile, **kwargs)
+        self.save_hyperparameters(ignore=NOT_SAVED)
         self.classes = classes
         self.eval_transform = ClassificationEvalTransform(**eval_transform)
         self.label_smoothing = label_smoothing
@@ -65,6 +64,11 @@ class Classification(Task):
         }
         self.val_accuracy = MetricCollection(accuracy, prefix="val/")
         self.test_accuracy = self.val_accuracy.clone(prefix="test/")
+
+    def initialize(self, weights: str | None) -> None:
+        if weights is not None:
+            inputs = {"num_classes": len(self.classes), "in_chans": self.eval_transform.channels}
+            load_weights(self.net, self.hparams["network"], weights, **inputs, **self.hparams["options"] or {})
 
     def training_step(self, batch: ClassificationBatch, index: int) -> Tensor:
         loss = F.cross_entropy(self(batch.images), batch.labels, label_smoothing=self.label_smoothing)
@@ -104,10 +108,8 @@ class Classification(Task):
 
 def create_network(name: str, num_classes: int, in_chans: int, options: dict[str, Any]) -> nn.Module:
     """Create a network of timm's registry, with errors that name the argument."""
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"network: expected a model of timm's registry such as 'rednet50', got {name!r}{hint}")
+    entrypoint(name, "network")
+    check_options(options)
     try:
         return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **options)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Find the objects in an image: their boxes and, where the detector has a head for them, their masks."""
+"""Object detection and instance segmentation."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from involution.data.batch import collate_lists
 from involution.data.detection.data_module import DetectionEvalTransform
 from involution.data.detection.run_lengths import run_lengths
 from involution.models.detection import DETECTORS
+from involution.models.skeleton.weights import LATER
 from involution.tasks.metrics.average_precision import THRESHOLD, AveragePrecision
 from involution.tasks.pictures import CONFIDENT, draw_objects
 from involution.tasks.schedule import Schedule
-from involution.tasks.task import Task
+from involution.tasks.task import NOT_SAVED, Task
 
-PICTURES = 4  # of the first batch, at every validation
+PICTURES = 4  # logged per validation
 
 
 class Detection(Task):
-    """Boxes and masks of objects, learned with the losses of the detector, judged by COCO's average precision.
+    """Boxes and masks of objects, measured by COCO's average precision.
 
     Args:
         detector: "faster_rcnn", "mask_rcnn" or "retinanet".
         network: the backbone, a name of timm's registry.
         classes: names of the classes, without the background.
         eval_transform: arguments of `involution.data.detection.data_module.DetectionEvalTransform`.
-        optimizer: called with all parameters that learn.
-        schedule: of the learning rate.
+        optimizer, schedule, channels_last, kwargs: of `Task`; `weights` are those of the backbone.
         options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.
-        channels_last: lay images and weights out with neighbouring channels side by side.
-        compile: have `torch.compile` translate backbone and neck.
+        compile: compile backbone and neck with `torch.compile`.
 
     Raises:
         ValueError: there is no such detector, or it takes no such arguments.
@@ -58,25 +57,30 @@ class Detection(Task):
         options: dict[str, Any] | None = None,
         channels_last: bool = True,
         compile: bool = False,
+        **kwargs: Any,
     ) -> None:
         if detector not in DETECTORS:
             raise ValueError(f"detector: expected one of {', '.join(DETECTORS)}, got {detector!r}")
         try:
-            net: Any = DETECTORS[detector](network, num_classes=len(classes) + 1, **options or {})
+            net: Any = DETECTORS[detector](network, num_classes=len(classes) + 1, weights=LATER, **options or {})
         except TypeError as error:
             raise ValueError(f"options: expected arguments of {detector}, got {options} ({error})") from None
-        super().__init__(net, eval_transform["channels"], optimizer, schedule, channels_last, compile=False)
+        super().__init__(net, eval_transform["channels"], optimizer, schedule, channels_last, compile=False, **kwargs)
         if compile:
             net.backbone.compile()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=NOT_SAVED)
         self.classes = classes
         self.eval_transform = DetectionEvalTransform(**eval_transform)
         self.masks = detector == "mask_rcnn"
         self.val_precision = AveragePrecision(self.masks)
         self.test_precision = AveragePrecision(self.masks)
 
+    def initialize(self, weights: str | None) -> None:
+        detector: Any = self.net
+        detector.backbone.body.initialize(weights)
+
     def forward(self, images: Any, targets: Sequence[dict[str, Tensor]] | None = None) -> Any:
-        """Return what the detector says of images in [0, 1], which it normalizes and resizes itself."""
+        """Return losses or detections. Images are in [0, 1]; the detector normalizes and resizes them itself."""
         return self.net(images, targets)
 
     def training_step(self, batch: DetectionBatch, index: int) -> Tensor:
@@ -105,7 +109,7 @@ class Detection(Task):
         self._judge("test", self.test_precision)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
-        """Return for each image its name and what was found in it, best first."""
+        """Return for each image its name and its detections, best first."""
         return [{"image": name, **found} for name, found in zip(batch.names, self(batch.images), strict=True)]
 
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +130,7 @@ class Detection(Task):
         return "  ".join(sure[:5]) + (f"  and {len(sure) - 5} more" if len(sure) > 5 else "") or "nothing"
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Write the image with the objects drawn into it."""
+        """Write the image with its detections drawn."""
         picture = draw_objects(image, prediction, self.classes)
         to_pil_image(picture).save(folder / f"{Path(prediction['image']).stem}.png")
 
@@ -136,7 +140,7 @@ class Detection(Task):
         self.log_dict({f"{stage}/{name}": value for name, value in figures.items()}, prog_bar=False)
 
     def _show(self, images: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
-        """Log what is found in the first images, where a logger takes pictures."""
+        """Log the first images with their detections to TensorBoard."""
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, (image, objects) in enumerate(list(zip(images, found, strict=True))[:PICTURES]):

@@ -1,4 +1,4 @@
-"""Name the class of every pixel."""
+"""Semantic segmentation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
@@ -16,17 +17,19 @@ from torchvision.transforms.v2.functional import to_pil_image
 from involution.data import IGNORE_INDEX, PredictionBatch, SegmentationBatch, SegmentationEvalTransform
 from involution.data.batch import collate_lists
 from involution.models.segmentation import SEGMENTORS
+from involution.models.segmentation.segmentors import synchronize_norms
+from involution.models.skeleton.weights import LATER
 from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.pictures import draw_classes
 from involution.tasks.schedule import Schedule
 from involution.tasks.sliding_window import slide
-from involution.tasks.task import Task
+from involution.tasks.task import NOT_SAVED, Task
 
-PICTURES = 4  # at every validation
+PICTURES = 4  # logged per validation
 
 
 class Segmentation(Task):
-    """A class at every pixel, learned with cross-entropy, judged by the mean intersection over union.
+    """Semantic segmentation with cross-entropy, measured by the mean intersection over union.
 
     Args:
         segmentor: "semantic_fpn" or "upernet".
@@ -34,14 +37,13 @@ class Segmentation(Task):
         classes: their names.
         eval_transform: how the data set codes them; arguments of `involution.data.SegmentationEvalTransform`.
         auxiliary_weight: of the loss of the auxiliary head, where there is one.
-        optimizer: called with all parameters that learn.
-        schedule: of the learning rate.
-        window: height and width, in pixels of the scaled image, of the windows that images are judged in; None judges
+        optimizer, schedule, channels_last, compile, kwargs: of `Task`; `weights` are those of the backbone.
+        window: height and width, in pixels of the scaled image, of the windows for inference; None takes
             whole images.
+        synchronize: synchronize batch norms over processes, except those of involutions, as in the released segmentors.
+            `sync_batchnorm` of Lightning's trainer would synchronize all of them.
         options: further arguments of the builder in `involution.models.segmentation` and of the backbone, such as
             `neck`.
-        channels_last: lay images and weights out with neighbouring channels side by side.
-        compile: have `torch.compile` translate the network.
 
     Raises:
         ValueError: there is no such segmentor, or it takes no such arguments.
@@ -60,24 +62,39 @@ class Segmentation(Task):
         optimizer: OptimizerCallable,
         schedule: Schedule,
         window: list[int] | None = None,
+        synchronize: bool = False,
         options: dict[str, Any] | None = None,
         channels_last: bool = True,
         compile: bool = False,
+        **kwargs: Any,
     ) -> None:
         if segmentor not in SEGMENTORS:
             raise ValueError(f"segmentor: expected one of {', '.join(SEGMENTORS)}, got {segmentor!r}")
         if window is not None and (len(window) != 2 or min(window) < 1):
             raise ValueError(f"window: expected height and width in pixels or null, got {window}")
         try:
-            net = SEGMENTORS[segmentor](network, num_classes=len(classes), **options or {})
+            net = SEGMENTORS[segmentor](network, num_classes=len(classes), weights=LATER, **options or {})
         except TypeError as error:
             raise ValueError(f"options: expected arguments of {segmentor}, got {options} ({error})") from None
         self.eval_transform = SegmentationEvalTransform(**eval_transform)
-        super().__init__(net, self.eval_transform.channels, optimizer, schedule, channels_last, compile)
-        self.save_hyperparameters()
+        super().__init__(net, self.eval_transform.channels, optimizer, schedule, channels_last, compile, **kwargs)
+        self.save_hyperparameters(ignore=NOT_SAVED)
+        self.synchronize = synchronize
         self.classes, self.window, self.auxiliary_weight = classes, window, auxiliary_weight
         self.val_iou = MeanIoU(classes)
         self.test_iou = MeanIoU(classes)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.synchronize and self.trainer.world_size > 1:
+            if self.trainer.strategy.root_device.type == "cpu":
+                rank_zero_warn("synchronize: batch norms are not synchronized, because PyTorch cannot do that on CPUs")
+            else:
+                synchronize_norms(self.net)
+
+    def initialize(self, weights: str | None) -> None:
+        segmentor: Any = self.net
+        segmentor.backbone.initialize(weights)
 
     def training_step(self, batch: SegmentationBatch, index: int) -> Tensor:
         masks = torch.stack(batch.masks)
@@ -87,7 +104,7 @@ class Segmentation(Task):
             loss = loss + self.auxiliary_weight * pixel_loss(scores["aux"], masks)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(masks), sync_dist=True)
-        # Crops of ignored pixels alone teach nothing; that there are many of them should be seen.
+        # Crops with only ignored pixels contribute nothing; log how many there are.
         empty = (masks == IGNORE_INDEX).flatten(1).all(1).sum().float()
         self.log("train/empty_crops", empty, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
         return loss
@@ -126,7 +143,7 @@ class Segmentation(Task):
         return "  ".join(f"{c['name']} {c['share']:.1%}" for c in summary["classes"][:5])
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Leave the mask in the values of the data set, and its colours over the image."""
+        """Write the mask with the values of the data set, and the image with the mask drawn in colors."""
         name, mask = Path(prediction["image"]).stem, prediction["mask"].cpu()
         values = torch.tensor(self.eval_transform.values, dtype=torch.uint8)[mask.long()]
         to_pil_image(values).save(folder / f"{name}_mask.png")
@@ -148,7 +165,7 @@ class Segmentation(Task):
         return y
 
     def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU) -> None:
-        # One by one: images differ in size, and one of 1024 x 2048 pixels is enough work.
+        # One by one: images differ in size, and one of 1024 x 2048 pixels uses the whole device.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
             self.log(f"{stage}/loss", pixel_loss(scores, mask[None]), on_epoch=True, batch_size=1, sync_dist=True)
@@ -160,7 +177,7 @@ class Segmentation(Task):
         self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
 
     def _show(self, images: Sequence[Tensor]) -> None:
-        """Log what the first images are taken for, where a logger takes pictures."""
+        """Log the first images with their predicted classes to TensorBoard."""
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, image in enumerate(images[:PICTURES]):
@@ -169,7 +186,7 @@ class Segmentation(Task):
 
 
 def pixel_loss(scores: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean cross-entropy over all pixels that have a class; 0, with a gradient of 0, where none has.
+    """Return the mean cross-entropy over all pixels with a class; 0, with a gradient of 0, if there is none.
 
     Args:
         scores: [B, classes, H, W].

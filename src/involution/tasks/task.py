@@ -1,4 +1,4 @@
-"""What all tasks share: the network takes normalized images, learns by the recipe, and knows its checkpoints."""
+"""The base of all tasks: normalization, optimization, initial weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,34 +10,45 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from involution.models.skeleton.weights import DEFAULT
+from involution.tasks.optimization import parameter_groups, scale_rates
 from involution.tasks.schedule import Schedule
+
+NOT_SAVED = ("optimizer", "schedule", "weights")
+"""Arguments of tasks that checkpoints do not store: they are objects, or say where initial weights came from."""
 
 
 class Task(LightningModule):
     """Base of the tasks.
 
     Args:
-        network: carries the mean and standard deviation of its images in `pretrained_cfg`, as all models of timm do.
-        channels: of the images, 3 for RGB or 1 for grey.
-        optimizer: called with all parameters.
+        network: has mean and standard deviation of images in `pretrained_cfg`, as all models of timm.
+        channels: of the images, 3 for RGB or 1 for grayscale.
+        optimizer: called with groups of the parameters.
         schedule: of the learning rate.
-        channels_last: lay images and weights out with neighbouring channels side by side, the layout that the
-            operator is fastest in.
-        compile: have `torch.compile` translate the network.
+        channels_last: use the memory format in which the operator is fastest.
+        compile: compile the network with `torch.compile`.
+        weights: initial weights, a file or "DEFAULT" for those of timm's registry. They are loaded when a run starts
+            that restores no checkpoint, and are no part of checkpoints.
+        lr_batch_size: number of images per step that the learning rate is meant for; the rate of SGD is scaled to the
+            number of images of the run (see `involution.tasks.optimization.scale_rates`). None does not scale.
+        decay_all: apply weight decay to all parameters, as in the paper; otherwise not to biases and norms.
+        layer_decay: factor of the learning rate from each block to the one before it.
     """
 
     identity: tuple[str, ...] = ()
     """Hyperparameters in which a checkpoint must agree with the task that loads it."""
 
     eval_transform: Any
-    """What an image goes through before it is judged: uint8 [C, H, W] → float32 in [0, 1]; knows its `channels`."""
+    """Transform of images to validate, test and predict: uint8 [C, H, W] → float32 in [0, 1]. Has `channels`."""
 
     collate: Callable[[list[Any]], Any] | None = None
-    """Makes a batch of images to be predicted; None stacks them."""
+    """Makes a batch of images to predict; None stacks them."""
 
     classes: list[str]
     """Names of the classes."""
@@ -53,8 +64,15 @@ class Task(LightningModule):
         schedule: Schedule,
         channels_last: bool,
         compile: bool,
+        weights: str | None = None,
+        lr_batch_size: int | None = None,
+        decay_all: bool = True,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
+        self.weights, self.lr_batch_size = weights, lr_batch_size
+        self.decay_all, self.layer_decay = decay_all, layer_decay
+        self.initialized = False
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = network.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
@@ -64,26 +82,63 @@ class Task(LightningModule):
             self.register_buffer(name, _statistic(network, name, channels), persistent=False)  # [C, 1, 1]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Map [0, 1] to the range that the network was made for."""
+        """Normalize images in [0, 1] by the mean and standard deviation of the network."""
         return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
     def forward(self, images: Tensor) -> Any:
-        """Apply the network to [B, C, H, W] in [0, 1]."""
+        """Apply the network to images, [B, C, H, W] in [0, 1]."""
         return self.net(self.normalize(images))
 
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Return what `predict_step` says of an image as JSON can hold it."""
+        """Return a prediction of `predict_step` as plain values for JSON."""
         return prediction
 
     def line(self, summary: dict[str, Any]) -> str:
-        """Return the summary of an image in a few words."""
+        """Return a summary as one line of text."""
         raise NotImplementedError
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Leave in `folder` what is better seen than read about the image, [C, H, W] in [0, 1]; nothing by default."""
+        """Write pictures of a prediction to `folder`; by default none. The image is [C, H, W] in [0, 1]."""
+
+    def initialize(self, weights: str | None) -> None:
+        """Load initial weights; None checks that the network can be trained without any."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        # Before the strategy distributes the weights. A file that is gone may belong to a checkpoint that is restored
+        # next, so its absence is an error only later.
+        if self.weights is not None and not self.initialized and self._available():
+            self.initialize(self.weights)
+            self.initialized = True
+
+    def _available(self) -> bool:
+        return self.weights == DEFAULT or Path(str(self.weights)).is_file()
+
+    def on_fit_start(self) -> None:
+        if not self.initialized:
+            self.initialize(self.weights)
+        self.initialized = True
+
+    def on_validation_start(self) -> None:
+        if not self.initialized and self.weights is not None:
+            self.initialize(self.weights)
+
+    on_test_start = on_validation_start
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        if loss.isfinite():
+            return
+        saved = [c.best_model_path for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+        last = max(filter(os.path.exists, saved), key=os.path.getmtime, default="none")
+        raise ValueError(
+            f"loss: expected a finite number, got {loss.item()} in step {self.global_step} of epoch "
+            f"{self.current_epoch}; last checkpoint: {last}; use a lower learning rate, a longer warm-up, "
+            "--trainer.gradient_clip_val or --trainer.precision 32"
+        )
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.optimizer(parameter_groups(self, self.decay_all, self.layer_decay))
+        scale_rates(optimizer, self.trainer, self.lr_batch_size)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._rates(optimizer), "interval": "step"}}
 
     def _rates(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
@@ -92,23 +147,24 @@ class Task(LightningModule):
             raise ValueError(f"max_epochs: expected at least 1, the schedule depends on it, got {epochs}")
 
         def factor(iteration: int) -> float:
-            # At the start the number of batches is not yet known, and of no consequence. (Asking Lightning for it would
-            # have the workers load images before a resumed run knows its epoch.)
+            # The number of batches is not known yet when the first factor is asked for, which does not depend on it.
+            # (Asking Lightning for it would start the workers before a resumed run knows its epoch.)
             batches = trainer.num_training_batches if iteration else 1
             return self.schedule.factor(iteration, math.ceil(batches / trainer.accumulate_grad_batches), epochs)
 
         return LambdaLR(optimizer, factor)
 
     def on_train_epoch_start(self) -> None:
-        # With a seed, dropout depends on seed, process and epoch alone, so that a resumed run equals an unbroken one.
+        # With a seed, dropout depends on seed, process and epoch only, so that resuming changes nothing.
         if "PL_GLOBAL_SEED" in os.environ:
             torch.manual_seed(hash((int(os.environ["PL_GLOBAL_SEED"]), self.global_rank, self.current_epoch)))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.initialized = True
         self.check_same(checkpoint.get("hyper_parameters", {}), "ckpt_path", "the configuration")
 
     def check_same(self, theirs: Mapping[str, Any], argument: str, source: str) -> None:
-        """Raise `ValueError` about `argument` if hyperparameters that name another network differ from ours."""
+        """Raise `ValueError` about `argument` if hyperparameters in `identity` differ from ours."""
         for name in self.identity:
             if name in theirs and theirs[name] != self.hparams[name]:
                 raise ValueError(
@@ -117,6 +173,6 @@ class Task(LightningModule):
 
 
 def _statistic(network: nn.Module, name: str, channels: int) -> Tensor:
-    """Return mean or std of every channel; that of grey is the mean over RGB."""
+    """Return mean or std of every channel; grayscale has the mean over RGB."""
     values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
     return (values if channels == len(values) else values.mean().expand(channels)).reshape(-1, 1, 1).clone()

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 
-def differences(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+def differences(ours: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
     """Return a sentence for every tensor that is missing, unexpected, or of another shape, in the order of names."""
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in ours.items()}
     got = {name: tuple(value.shape) for name, value in weights.items()}
     found = []
     for name in sorted(expected.keys() | got.keys()):
@@ -31,7 +31,7 @@ def require_fit(
     Raises:
         ValueError: they are not; the message has the number of differences and the first of them.
     """
-    if found := differences(network, weights):
+    if found := differences(network.state_dict(), weights):
         raise ValueError(
             f"{argument}: expected the weights of the network, got {source}, in which {len(found)} differ: {found[0]}"
         )

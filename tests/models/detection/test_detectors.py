@@ -8,9 +8,9 @@ from torchvision.models import detection as torchvision_detection
 from involution.layers import Involution2d
 from involution.models.counting.complexity import profile
 from involution.models.detection import DETECTORS, faster_rcnn, mask_rcnn, retinanet
-from involution.models.detection.heads import MaskHead
+from involution.models.detection.heads import MaskHead, RetinaNet
 
-SMALL = {"channels": 16, "frozen_stages": -1, "settings": {"min_size": 64, "max_size": 96}}
+SMALL = {"channels": 16, "settings": {"min_size": 64, "max_size": 96}}
 VARIANTS = [
     *((kind, neck, head) for kind in ("faster_rcnn", "mask_rcnn") for neck, head in (("convolution", "convolution"),)),
     *((kind, "involution", head) for kind in ("faster_rcnn", "mask_rcnn") for head in ("convolution", "involution")),
@@ -37,6 +37,10 @@ def targets(masks=True):
     return found
 
 
+def threshold(detector, score):
+    (detector if isinstance(detector, RetinaNet) else detector.roi_heads).score_thresh = score
+
+
 @pytest.mark.parametrize(("kind", "neck", "head"), VARIANTS)
 def test_a_step_and_an_evaluation(kind, neck, head, one_thread):
     detector = build(kind, neck, head).train()
@@ -45,10 +49,12 @@ def test_a_step_and_an_evaluation(kind, neck, head, one_thread):
     sum(losses.values()).backward()
     missing = [n for n, p in detector.named_parameters() if p.grad is None]
     assert not missing
+    threshold(detector, 0.0)  # so that there are detections to check
     answers = detector.eval()(IMAGES)
     for answer, image in zip(answers, IMAGES, strict=True):
         height, width = image.shape[1:]
-        assert (answer["boxes"].amin() >= 0) if len(answer["boxes"]) else True
+        assert len(answer["boxes"]) > 5
+        assert answer["boxes"].amin() >= 0
         assert (answer["boxes"] <= torch.tensor([width, height] * 2)).all()
         assert set(answer["labels"].tolist()) <= {1, 2}
         assert ("masks" in answer) == (kind == "mask_rcnn")
@@ -56,6 +62,7 @@ def test_a_step_and_an_evaluation(kind, neck, head, one_thread):
             assert answer["masks"].shape == (len(answer["boxes"]), 1, height, width)
     again = build(kind, neck, head, settings=SMALL["settings"]).eval()
     again.load_state_dict(detector.state_dict())
+    threshold(again, 0.0)
     for ours, theirs in zip(answers, again(IMAGES), strict=True):
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
@@ -80,7 +87,42 @@ def test_images_without_objects(kind, one_thread):
     sum(detector(IMAGES, empty).values()).backward()
     sum(detector(IMAGES, [targets()[0], empty[1]]).values()).backward()
     assert all(torch.isfinite(b).all() for b in detector.buffers())  # of the batch norms
-    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in detector.parameters())
+
+
+@pytest.mark.parametrize(("kind", "neck", "head"), VARIANTS)
+def test_every_parameter_has_a_gradient_without_objects(kind, neck, head, one_thread):
+    """DistributedDataParallel waits for the gradient of every parameter in every step."""
+    detector = build(kind, neck, head).train()
+    empty = [{k: v[:0] for k, v in target.items()} for target in targets(masks=kind == "mask_rcnn")]
+    sum(detector(IMAGES, empty).values()).backward()
+    without = [name for name, p in detector.named_parameters() if p.grad is None]
+    assert not without
+    if kind == "mask_rcnn":
+        assert not any(p.grad.any() for p in detector.roi_heads.mask_head.parameters())
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_boxes_stay_float32_under_autocast(kind, one_thread):
+    """In bfloat16, coordinates beyond 256 are multiples of 2."""
+    detector = build(kind, settings={"min_size": 64, "max_size": 2048}).train()
+    seen = {}
+    part = detector.head if kind == "retinanet" else detector.rpn.head
+    part.register_forward_hook(lambda module, inputs, y: seen.__setitem__("head", y))
+    anchors = detector.anchor_generator if kind == "retinanet" else detector.rpn.anchor_generator
+    anchors.register_forward_hook(lambda module, inputs, y: seen.__setitem__("anchors", y))
+    if kind != "retinanet":
+        detector.rpn.register_forward_hook(lambda module, inputs, y: seen.__setitem__("proposals", y[0]))
+        detector.roi_heads.box_predictor.register_forward_hook(lambda m, i, y: seen.__setitem__("boxes", y))
+    image = torch.rand(3, 64, 1200)
+    target = {"boxes": torch.tensor([[1001.0, 3.0, 1090.0, 60.0]]), "labels": torch.tensor([1])}
+    target["masks"] = torch.ones(1, 64, 1200, dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        detector([image], [target])
+    found = [x for value in seen.values() for x in torch.utils._pytree.tree_leaves(value)]
+    assert len(seen) == (2 if kind == "retinanet" else 4)
+    assert {x.dtype for x in found} == {torch.float32}
+    assert any((a > 1000).any() and (a[a > 1000] % 2 > 0).any() for a in seen["anchors"])
 
 
 def test_the_settings_of_the_paper():
@@ -119,20 +161,20 @@ def test_the_settings_of_retinanet():
 
 
 def test_the_backbone_is_frozen_as_in_the_paper():
-    detector = faster_rcnn("rednet26")
+    detector = faster_rcnn("rednet26", frozen_stages=1, norm_eval=True, weights="LATER")
     trained = {
         n.split(".")[3] for n, p in detector.named_parameters() if p.requires_grad and n.startswith("backbone.body")
     }
     assert trained == {"layer2", "layer3", "layer4"}
     assert not any(m.training for m in detector.backbone.body.modules() if isinstance(m, nn.BatchNorm2d))
-    involved = mask_rcnn("rednet26", "involution", "involution").train()
+    involved = mask_rcnn("rednet26", "involution", "involution", norm_eval=True, weights="LATER").train()
     norms = [m for n, m in involved.named_modules() if isinstance(m, nn.BatchNorm2d) and "backbone.body" not in n]
     assert len(norms) == 4 + 1 + 4
     assert all(m.training for m in norms)
 
 
-def test_involutions_of_a_mask_head_start_around_the_identity():
-    head = MaskHead(32, "involution").eval()
+def test_involutions_of_a_mask_head_can_start_around_the_identity():
+    head = MaskHead(32, "involution", "identity").eval()
     for layer in list(head)[::2]:
         kernel = layer.kernel(torch.zeros(1, 32, 3, 3))  # that of a black image is the bias
         identity = torch.zeros(7, 7)
@@ -177,6 +219,8 @@ def test_backbone_and_neck_compile_for_varying_sizes(one_thread):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"mask_init": "zero"}, "mask_init: expected one of he, identity, got 'zero'"),
+        ({"frozen_stages": 1}, "weights: expected a file or DEFAULT for a backbone with frozen_stages=1"),
         ({"neck": "attention"}, "neck: expected one of convolution, involution, got 'attention'"),
         ({"head": "attention"}, "head: expected one of convolution, involution, got 'attention'"),
         ({"settings": {"anchors": 3}}, "settings: expected arguments of torchvision's MaskRCNN, got anchors"),

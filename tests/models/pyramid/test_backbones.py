@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from involution.models.pyramid.backbones import create_backbone
+from involution.models.pyramid.backbones import Backbone, create_backbone
 from involution.models.pyramid.fpn import ExtraConvolutions, FeaturePyramid, LastLevelMaxPool
 
 
@@ -31,7 +31,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_frozen_are_the_stem_and_the_first_stage(name):
-    backbone = create_backbone(name, frozen_stages=1)
+    backbone = Backbone(name, frozen_stages=1)
     frozen = {n.split(".")[0] for n, p in backbone.body.named_parameters() if not p.requires_grad}
     trained = {n.split(".")[0] for n, p in backbone.body.named_parameters() if p.requires_grad}
     assert frozen == set(FROZEN[name])
@@ -42,11 +42,7 @@ def test_frozen_are_the_stem_and_the_first_stage(name):
 
 def test_the_stem_alone_nothing_or_everything_is_frozen():
     parts = [
-        {
-            n.split(".")[0]
-            for n, p in create_backbone("resnet18", frozen_stages=n).body.named_parameters()
-            if p.requires_grad
-        }
+        {n.split(".")[0] for n, p in Backbone("resnet18", frozen_stages=n).body.named_parameters() if p.requires_grad}
         for n in (-1, 0, 4)
     ]
     layers = {"layer1", "layer2", "layer3", "layer4"}
@@ -54,7 +50,7 @@ def test_the_stem_alone_nothing_or_everything_is_frozen():
 
 
 def test_norms_of_the_backbone_keep_their_statistics_and_learn():
-    backbone = create_backbone("rednet26", norm_eval=True)
+    backbone = Backbone("rednet26", norm_eval=True)
     before = {n: b.clone() for n, b in backbone.named_buffers()}
     sum(y.sum() for y in backbone(torch.rand(2, 3, 64, 64))).backward()
     assert all(torch.equal(b, before[n]) for n, b in backbone.named_buffers())
@@ -67,13 +63,13 @@ def test_weights_of_a_classifier_that_was_trained_here(tmp_path):
     classifier = timm.create_model("rednet26", stem_kernel_size=7, num_classes=10)
     weights = {f"net.{name}": value for name, value in classifier.state_dict().items()}
     torch.save({"state_dict": weights, "hyper_parameters": {}}, tmp_path / "best.ckpt")
-    backbone = create_backbone("rednet26", pretrained=True, pretrained_cfg_overlay={"file": tmp_path / "best.ckpt"})
+    backbone = create_backbone("rednet26", weights=tmp_path / "best.ckpt", frozen_stages=1)
     learned = classifier.state_dict()
     assert all(torch.equal(value, learned[name]) for name, value in backbone.body.state_dict().items())
 
 
 def test_stages_are_chosen():
-    backbone = create_backbone("resnet18", out_indices=(1, 3), frozen_stages=1)
+    backbone = Backbone("resnet18", out_indices=(1, 3), frozen_stages=1)
     assert backbone.reductions == [8, 32]
     assert not backbone.body.layer1[0].conv1.weight.requires_grad
     assert backbone.body.layer2[0].conv1.weight.requires_grad
@@ -82,7 +78,13 @@ def test_stages_are_chosen():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "rednet27"}, "name: expected a network of timm's registry, got 'rednet27'; close matches: .*rednet2"),
+        (
+            {"name": "rednet27"},
+            "backbone: expected a network of timm's registry, got 'rednet27'; close matches: .*rednet2",
+        ),
+        ({"name": "resnet18", "pretrained": True}, "backbone: expected arguments of the architecture, got pretrained;"),
+        ({"name": "resnet18", "weights": "gone.pt"}, "weights: expected a file, got gone.pt, which does not exist"),
+        ({"name": "rednet26", "weights": "DEFAULT"}, "weights: expected weights of rednet26, got DEFAULT"),
         ({"name": "resnet18", "out_indices": (4,)}, r"out_indices: expected stages from 0 to 3, got \(4,\)"),
         ({"name": "resnet18", "frozen_stages": 5}, "frozen_stages: expected -1 to 4, got 5"),
         (
@@ -94,6 +96,57 @@ def test_stages_are_chosen():
 def test_mistakes(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_backbone(**arguments)
+
+
+@pytest.fixture(scope="module")
+def file_of_weights(tmp_path_factory):
+    """A function that saves the state dict of test_resnet with changes and returns the path."""
+
+    def save(**changes):
+        state = timm.create_model("test_resnet").state_dict()
+        state |= {name.replace("__", "."): value for name, value in changes.items()}
+        path = tmp_path_factory.mktemp("weights") / "weights.pt"
+        torch.save({name: value for name, value in state.items() if value is not None}, path)
+        return path
+
+    return save
+
+
+def test_weights_of_timms_networks_load_completely(file_of_weights):
+    path = file_of_weights()
+    backbone = create_backbone("test_resnet", weights=path)
+    saved = torch.load(path)
+    assert all(torch.equal(value, saved[name]) for name, value in backbone.body.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer1__0__conv1__weight": None}, r"in which 1 differ: layer1\.0\.conv1\.weight is missing$"),
+        ({"layer9__weight": torch.zeros(1)}, r"in which 1 differ: layer9\.weight is unexpected$"),
+        ({"layer2__0__bn1__bias": torch.zeros(3)}, r"in which 1 differ: layer2\.0\.bn1\.bias is \(3,\), not \("),
+    ],
+)
+def test_weights_that_do_not_match_completely_are_an_error(file_of_weights, changes, message):
+    with pytest.raises(
+        ValueError, match=r"weights: expected all weights of test_resnet, got .*weights\.pt, " + message
+    ):
+        create_backbone("test_resnet", weights=file_of_weights(**changes))
+
+
+def test_a_file_of_other_names_is_an_error(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(
+        ValueError, match=r"weights: expected all weights of rednet26, got .*other\.pt, in which .* differ"
+    ):
+        create_backbone("rednet26", weights=tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("frozen", [{"frozen_stages": 0}, {"frozen_stages": 1}, {"norm_eval": True}])
+def test_random_weights_are_not_frozen(frozen):
+    with pytest.raises(ValueError, match="weights: expected a file or DEFAULT for a backbone with frozen_stages="):
+        create_backbone("test_resnet", **frozen)
+    assert Backbone("test_resnet", **frozen)
 
 
 @pytest.mark.parametrize("neck", ["convolution", "involution"])

@@ -110,8 +110,7 @@ def test_rednet_saves_what_the_paper_says_under_upernet():
 def test_a_backbone_takes_the_weights_of_a_classifier_file(tmp_path):
     classifier = timm.create_model("rednet26", stem_kernel_size=7)
     torch.save(classifier.state_dict(), tmp_path / "rednet26.pth")
-    overlay = {"file": str(tmp_path / "rednet26.pth")}
-    net = semantic_fpn("rednet26", pretrained=True, pretrained_cfg_overlay=overlay)
+    net = semantic_fpn("rednet26", weights=str(tmp_path / "rednet26.pth"))
     for name, weight in net.backbone.body.state_dict().items():
         assert torch.equal(weight, classifier.state_dict()[name]), name
 
@@ -124,7 +123,7 @@ def test_a_backbone_takes_the_weights_of_a_classifier_file(tmp_path):
             "neck: expected one of convolution, involution, got 'pooling'",
         ),
         (lambda: upernet("test_resnet", "pooling"), "neck: expected one of convolution, involution, got 'pooling'"),
-        (lambda: upernet("resnet5"), "name: expected a network of timm's registry, got 'resnet5'"),
+        (lambda: upernet("resnet5"), "backbone: expected a network of timm's registry, got 'resnet5'"),
         (lambda: semantic_fpn("test_resnet", colour=1), "backbone: expected .* that takes .*colour"),
         (lambda: profile("upernet/rednet50/involution/more/and/more/yet"), "name: expected parts and arguments of"),
         (lambda: profile("deeplab/rednet50"), "name: expected one of .*semantic_fpn.* in front of the backbone"),

@@ -19,6 +19,7 @@ from involution.models.counting.convention import published_flops
 from involution.models.detection.detectors import DETECTORS, sweep, uncounted
 from involution.models.segmentation.segmentors import SEGMENTORS, Segmentor, synchronize_norms
 from involution.models.skeleton.registration import entrypoint
+from involution.models.skeleton.weights import LATER
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {**SEGMENTORS, **DETECTORS}
 """What builds a network for dense prediction, by the first part of its name; the others are its first arguments."""
@@ -88,7 +89,9 @@ def _dense(name: str, kind: str, parts: Sequence[str], kwargs: dict[str, Any]) -
         raise ValueError(f"name: expected one of {', '.join(BUILDERS)} in front of the backbone, got {name!r}")
     try:
         with torch.device("meta"):
-            network = BUILDERS[kind](*parts, **kwargs)
+            # The published trainable parameters of detectors leave out the stem and the first stage.
+            frozen = {"frozen_stages": 1} if kind in DETECTORS else {}
+            network = BUILDERS[kind](*parts, **{**frozen, **kwargs, "weights": LATER})
     except TypeError as error:
         raise ValueError(f"name: expected parts and arguments of {kind}, got {name!r} and {kwargs} ({error})") from None
     return synchronize_norms(network) if isinstance(network, Segmentor) else network

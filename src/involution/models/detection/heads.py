@@ -1,7 +1,8 @@
-"""Heads of the detectors, as in the released code, behind the interfaces that torchvision's detectors expect.
+"""Heads of the detectors as in the released code, with the interfaces of torchvision's detectors.
 
-Where torchvision gives the background outputs that nothing reads (a box, a mask), these have none; the place of the
-background is filled with zeros, so that a label is still an index.
+torchvision computes a box and a mask of the background, which are never used. These heads have no weights for them and
+fill their place with zeros, so that a label is still an index. Scores and boxes are returned in float32 at least:
+in bfloat16, a coordinate near 1000 is a multiple of 4.
 """
 
 from __future__ import annotations
@@ -9,19 +10,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import detection
+from torchvision.models.detection import retinanet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
 
 from involution.layers import Involution2d
 from involution.models.pyramid.fpn import local_layer
 
+MASK_INITS = ("he", "identity")
+
 SPAN_STD = 0.02
-"""Of involutions that start around the identity."""
+"""Standard deviation of the weights that generate kernels, in involutions that start near the identity."""
+
+
+class Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's anchors in float32 at least, whatever the dtype of the feature maps."""
+
+    def forward(self, images: ImageList, levels: list[Tensor]) -> list[Tensor]:
+        exact = torch.promote_types(levels[0].dtype, torch.float32)
+        anchors: list[Tensor] = super().forward(images, [x.new_empty((), dtype=exact).expand(x.shape) for x in levels])
+        return anchors
 
 
 class RPNHead(nn.Module):
-    """One local layer – ReLU – 1x1 convolutions to objectness and box of every anchor, shared by all levels.
+    """A local layer – ReLU – 1x1 convolutions to objectness and box of every anchor, shared by all levels.
 
     Args:
         channels: of every level.
@@ -40,32 +57,26 @@ class RPNHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         maps = [F.relu(self.conv(x)) for x in levels]
-        return [self.cls_logits(x) for x in maps], [self.bbox_pred(x) for x in maps]
+        return [_exact(self.cls_logits(x)) for x in maps], [_exact(self.bbox_pred(x)) for x in maps]
 
 
-class BoxHead(nn.Module):
-    """Two linear layers with ReLU, drawn from the uniform distribution of Xavier: [R, C, H, W] → [R, width].
+class BoxHead(TwoMLPHead):  # type: ignore[misc]
+    """Two linear layers with ReLU: [R, C, H, W] → [R, width].
 
-    The layers have the names of torchvision's `TwoMLPHead`.
+    torchvision's `TwoMLPHead` with Xavier's uniform initialization.
     """
 
     def __init__(self, channels: int, size: int, width: int) -> None:
-        super().__init__()
-        self.fc6 = nn.Linear(channels * size**2, width)
-        self.fc7 = nn.Linear(width, width)
-        self.relu = nn.ReLU(inplace=True)
+        super().__init__(channels * size**2, width)
         for layer in (self.fc6, self.fc7):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.fc7(self.relu(self.fc6(x.flatten(1)))))
 
 
 class BoxPredictor(nn.Module):
     """Logits of all classes and a box per class: [R, width] → [R, num_classes], [R, 4 · num_classes].
 
-    The box of the background, class 0, is never used; it takes no weights.
+    The box of the background, class 0, is zero.
     """
 
     def __init__(self, width: int, num_classes: int) -> None:
@@ -76,56 +87,74 @@ class BoxPredictor(nn.Module):
         _normal(self.bbox_pred, 0.001)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_score(x), F.pad(self.bbox_pred(x), (4, 0))
+        return _exact(self.cls_score(x)), F.pad(_exact(self.bbox_pred(x)), (4, 0))
 
 
 class MaskHead(nn.Sequential):
     """Four local layers, each with ReLU: [R, C, H, W] → the same.
 
-    Involutions start around the identity, with kernels of 1 in the centre and little beside it. In the released code
-    they are drawn around zero, over the fan-out: each of the four then loses the sign of its input and makes it three
-    to eight times larger, and from scratch no mask was learned.
+    Args:
+        channels: C.
+        head: the local layer, a name of `involution.models.pyramid.fpn.LAYERS`.
+        init: "he" or "identity", see `involution.models.detection.DetectorConfig.mask_init`. "identity" sets the
+            biases that generate kernels to 1 at the center and 0 elsewhere. Drawn over the fan-out, each of the four
+            involutions loses the sign of its input and multiplies it by three to eight.
     """
 
-    def __init__(self, channels: int, head: str, depth: int = 4) -> None:
+    def __init__(self, channels: int, head: str, init: str = "he", depth: int = 4) -> None:
+        if init not in MASK_INITS:
+            raise ValueError(f"mask_init: expected one of {', '.join(MASK_INITS)}, got {init!r}")
         layers: list[nn.Module] = []
         for _ in range(depth):
             layer = local_layer(head, channels, "head")
             if isinstance(layer, nn.Conv2d):
                 _he(layer)
-            elif isinstance(layer, Involution2d):
+            elif isinstance(layer, Involution2d) and init == "identity":
                 _identity(layer)
             layers += [layer, nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Without any object there is nothing that the batch norms of involutions could learn their statistics from.
-        return super().forward(x) if len(x) else x
+        if len(x):
+            return super().forward(x)
+        # Batch norms of involutions cannot take an empty batch. Every parameter still gets a gradient, of zero, which
+        # DistributedDataParallel expects in every process.
+        return x + 0 * sum(parameter.sum() for parameter in self.parameters())
 
 
 class MaskPredictor(nn.Module):
-    """Twice the resolution and a mask per class: [R, C, H, W] → [R, num_classes, 2H, 2W].
+    """Upsampling by two and a mask per class: [R, C, H, W] → [R, num_classes, 2H, 2W].
 
-    The mask of the background, class 0, is never used; it takes no weights.
+    The mask of the background, class 0, is zero. `init` is that of `MaskHead`; "identity" draws the class scores with a
+    standard deviation of 0.01, because over the fan-out it is 1.4 for a single class.
     """
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, channels: int, num_classes: int, init: str = "he") -> None:
         super().__init__()
         self.conv5_mask = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.relu = nn.ReLU(inplace=True)
         self.mask_fcn_logits = nn.Conv2d(channels, num_classes - 1, 1)
         _he(self.conv5_mask)
-        # The released code draws these over the fan-out as well, which for one class is a standard deviation of 1.4.
-        _normal(self.mask_fcn_logits, 0.01)
+        if init == "identity":
+            _normal(self.mask_fcn_logits, 0.01)
+        else:
+            _he(self.mask_fcn_logits)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(self.mask_fcn_logits(self.relu(self.conv5_mask(x))), (0, 0, 0, 0, 1, 0))
 
 
-class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's RetinaNet, its classes counted from 1 as in its other detectors; 0 is the background.
+class RetinaNetHead(retinanet.RetinaNetHead):  # type: ignore[misc]
+    """torchvision's head of RetinaNet, returning float32 at least."""
 
-    The logits have no place for the background, which the focal loss of sigmoids does not need.
+    def forward(self, x: list[Tensor]) -> dict[str, Tensor]:
+        return {name: _exact(y) for name, y in super().forward(x).items()}
+
+
+class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's RetinaNet with labels that start at 1, as in its other detectors; 0 is the background.
+
+    There is no score of the background: the focal loss of sigmoids needs none.
     """
 
     def compute_loss(
@@ -137,6 +166,10 @@ class RetinaNet(detection.RetinaNet):  # type: ignore[misc]  # torchvision has n
     def postprocess_detections(self, *args: Any) -> list[dict[str, Tensor]]:
         found = super().postprocess_detections(*args)
         return [{**image, "labels": image["labels"] + 1} for image in found]
+
+
+def _exact(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _normal(layer: nn.Conv2d | nn.Linear, std: float) -> None:

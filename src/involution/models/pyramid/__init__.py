@@ -1,1 +1,1 @@
-"""From a classifier of timm to a feature pyramid: what detectors and segmentors share."""
+"""Backbones and feature pyramids, shared by detectors and segmentors."""

@@ -1,4 +1,4 @@
-"""The feature pyramid, with one hole: the layer that gives the output of every level.
+"""The feature pyramid with an exchangeable output layer.
 
 Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, section 3; with involutions, Li et al.,
 "Involution", CVPR 2021, section 4.2.
@@ -20,14 +20,14 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "convolution": lambda channels: nn.Conv2d(channels, channels, 3, padding=1),
     "involution": Involution2d,
 }
-"""What may stand in the hole of a neck or a head, by its name: channels → module that keeps channels and size."""
+"""Layers of necks and heads by name: channels → module that keeps number of channels and size."""
 
 
 def local_layer(name: str, channels: int, argument: str = "neck") -> nn.Module:
     """Return the layer called `name` in `LAYERS`.
 
     Raises:
-        ValueError: there is none; the message begins with `argument`.
+        ValueError: there is no such layer; the message begins with `argument`.
     """
     if name not in LAYERS:
         raise ValueError(f"{argument}: expected one of {', '.join(LAYERS)}, got {name!r}")
@@ -35,22 +35,22 @@ def local_layer(name: str, channels: int, argument: str = "neck") -> nn.Module:
 
 
 class FeaturePyramid(FeaturePyramidNetwork):  # type: ignore[misc]  # torchvision has no types
-    """Maps of all stages, each with what the coarser ones know, in the same number of channels.
+    """Feature maps of all stages, combined from coarse to fine, with the same number of channels.
 
         P(i) = layer(M(i))        M(i) = conv1x1(C(i)) + nearest(M(i + 1))
 
     Args:
-        in_channels: of the maps C, the finest first.
+        in_channels: of the maps C, finest first.
         channels: of the maps P.
-        neck: the layer, "convolution" (3x3) or "involution" (7x7, 16 channels a group, reduction 4); neither norm nor
-            activation follows it.
-        extra_levels: makes further, coarser maps; `LastLevelMaxPool` or `ExtraConvolutions`.
+        neck: the layer, "convolution" (3x3) or "involution" (7x7, 16 channels per group, reduction 4), without norm
+            and activation.
+        extra_levels: adds coarser maps; `LastLevelMaxPool` or `ExtraConvolutions`.
 
     Shape:
-        [B, in_channels(i), H(i), W(i)] per stage → [B, channels, H(i), W(i)] per stage, and the further ones.
+        [B, in_channels(i), H(i), W(i)] per stage → [B, channels, H(i), W(i)] per stage, and the extra levels.
 
     Raises:
-        ValueError: there is no such neck, or an involution does not divide the channels.
+        ValueError: there is no such neck, or the number of channels does not suit an involution.
 
     >>> import torch
     >>> pyramid = FeaturePyramid([256, 512], channels=64, neck="involution")
@@ -67,13 +67,13 @@ class FeaturePyramid(FeaturePyramidNetwork):  # type: ignore[misc]  # torchvisio
     ) -> None:
         super().__init__(list(in_channels), channels)
         self.out_channels = channels
-        # Each in a sequential, as torchvision's own, so that weights of its detectors fit.
+        # Each in a sequential, as in torchvision, so that weights of its detectors fit.
         self.layer_blocks = nn.ModuleList(nn.Sequential(local_layer(neck, channels)) for _ in in_channels)
         self.extra_blocks = extra_levels
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all convolutions, those of involutions too, from the uniform distribution of Xavier; zero the biases."""
+        """Draw all convolutions, also those in involutions, from Xavier's uniform distribution; set biases to zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
@@ -85,9 +85,9 @@ class FeaturePyramid(FeaturePyramidNetwork):  # type: ignore[misc]  # torchvisio
 
 
 class ExtraConvolutions(ExtraFPNBlock):  # type: ignore[misc]
-    """RetinaNet's two further levels: 3x3 convolutions of stride 2, of the last stage and then of the first of them.
+    """RetinaNet's two extra levels: 3x3 convolutions of stride 2, applied to the last stage one after the other.
 
-    Unlike torchvision's, and as in the released RetinaNets, there is no ReLU between the two.
+    As in the released RetinaNets, and unlike in torchvision, there is no ReLU between them.
     """
 
     def __init__(self, in_channels: int, channels: int = 256) -> None:

@@ -1,7 +1,7 @@
-"""Semantic segmentation: a backbone, a decoder, and a score of every class at every pixel of the image.
+"""Semantic segmentation: a backbone and a decoder that scores every class at every pixel.
 
-Two builders, with the networks of Li et al., "Involution", CVPR 2021, section 4.3. Both take any network of timm's
-registry with four stages.
+The networks of Li et al., "Involution", CVPR 2021, section 4.3. The backbone is any network of timm's registry with
+four stages.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from involution.models.segmentation.semantic_fpn import SemanticFPNHead
 from involution.models.segmentation.upernet import AuxiliaryHead, UPerHead
 
 DEEP_STEM = {f"resnet{depth}": f"resnet{depth}c" for depth in (50, 101, 152)}
-"""The ResNets that the paper compares its segmentors with start with three 3x3 convolutions: timm's `resnet50c`."""
+"""The paper's baselines have ResNets whose stem is three 3x3 convolutions; `resnet50c` and so on in timm."""
 
 
 class Segmentor(nn.Module):
-    """Scores at the size of the image, from the maps of a backbone; the convention of torchvision's segmentors.
+    """Backbone, neck and decoder, with scores at the size of the image and the outputs of torchvision's segmentors.
 
     Args:
-        backbone: image → maps of four stages.
-        neck: maps → maps.
-        decode_head: maps → scores at the resolution of the first map.
-        auxiliary_head: map of the third stage → scores; in training only.
+        backbone: maps the image to feature maps of four stages.
+        neck: maps feature maps to feature maps.
+        decode_head: maps feature maps to scores at the resolution of the first.
+        auxiliary_head: maps the feature map of the third stage to scores; used in training only.
 
     Shape:
-        [B, 3, H, W], of any size → {"out": [B, classes, H, W]}; in training also "aux", if there is such a head.
+        [B, 3, H, W], of any size → {"out": [B, classes, H, W]}; in training also "aux", if there is an auxiliary head.
     """
 
     def __init__(
@@ -54,23 +54,24 @@ class Segmentor(nn.Module):
 def semantic_fpn(
     backbone: str = "rednet50",
     neck: str = "convolution",
+    *,
     num_classes: int = 19,
     channels: int = 256,
     head_channels: int = 128,
     **kwargs: Any,
 ) -> Segmentor:
-    """Build Semantic FPN: a feature pyramid, its levels upsampled and summed.
+    """Build Semantic FPN: a feature pyramid whose levels are upsampled and summed.
 
     Args:
-        backbone: a network of timm's registry. "resnet50", "resnet101" and "resnet152" are those with the deep stem, as
-            in the paper; `resnet50.tv_in1k`, for example, is the other.
+        backbone: a network of timm's registry. "resnet50", "resnet101" and "resnet152" have the deep stem of the paper;
+            add a tag, such as `resnet50.tv_in1k`, for the usual stem.
         neck: layer of the pyramid, "convolution" or "involution".
         num_classes: of the output.
-        channels, head_channels: of the pyramid and of the blocks behind it.
-        kwargs: of `involution.models.pyramid.backbones.create_backbone`.
+        channels, head_channels: of the pyramid and of the decoder.
+        kwargs: of `involution.models.pyramid.backbones.create_backbone`, for example `weights`.
 
     Raises:
-        ValueError: there is no such backbone or neck, or the backbone takes no such argument.
+        ValueError: there is no such backbone, neck or argument, or the weights do not match.
 
     >>> import torch
     >>> net = semantic_fpn("rednet26", "involution", num_classes=11).eval()
@@ -85,22 +86,23 @@ def semantic_fpn(
 def upernet(
     backbone: str = "rednet50",
     neck: str = "convolution",
+    *,
     num_classes: int = 19,
     channels: int = 512,
     auxiliary_channels: int = 256,
     **kwargs: Any,
 ) -> Segmentor:
-    """Build UPerNet with an auxiliary head on the third stage.
+    """Build UPerNet, with an auxiliary head on the third stage.
 
     Args:
         backbone: as for `semantic_fpn`.
-        neck: layer of the decoder's pyramid; the published network has convolutions.
+        neck: layer of the decoder's pyramid, "convolution" as published or "involution".
         num_classes: of the output.
         channels, auxiliary_channels: of the decoder and of the auxiliary head.
-        kwargs: of `involution.models.pyramid.backbones.create_backbone`.
+        kwargs: of `involution.models.pyramid.backbones.create_backbone`, for example `weights`.
 
     Raises:
-        ValueError: there is no such backbone or neck, or the backbone takes no such argument.
+        ValueError: there is no such backbone, neck or argument, or the weights do not match.
 
     >>> import torch
     >>> net = upernet("rednet26", num_classes=11, channels=64, auxiliary_channels=32)
@@ -117,10 +119,9 @@ SEGMENTORS: dict[str, Callable[..., Segmentor]] = {"semantic_fpn": semantic_fpn,
 
 
 def synchronize_norms(network: nn.Module) -> nn.Module:
-    """Synchronize over processes the norms that are so in the released segmentors, in place.
+    """Replace batch norms by synchronized ones, in place, as in the released segmentors.
 
-    Those inside of involutions, and the one behind the involution of a stem, stay as they are; Lightning's
-    `sync_batchnorm` synchronizes them too.
+    The norms in involutions and the norm after the involution of a stem stay unsynchronized.
     """
     before: nn.Module | None = None
     for name, child in network.named_children():

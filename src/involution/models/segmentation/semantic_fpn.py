@@ -1,8 +1,8 @@
-"""The decoder of Semantic FPN: every level of the pyramid brought to stride 4 by small steps, and summed.
+"""The decoder of Semantic FPN: all levels of the pyramid are upsampled to stride 4 in steps of two and summed.
 
 Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019, section 3.1, with batch norm as in the released
-segmentors. The FPN of segmentation-models-pytorch is another network: group norm, corners aligned in upsampling, and no
-3x3 convolution, the hole of our neck, in the pyramid itself.
+segmentors. The FPN of segmentation-models-pytorch differs: it has group norm, aligns corners in upsampling, and has no
+3x3 convolution in the pyramid, where our neck has its layer.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from involution.models.skeleton.stages import initialize
 from involution.models.skeleton.stems import conv_norm_act
 
 STEPS = (0, 1, 2, 3)
-"""Times that the maps of stride 4, 8, 16 and 32 are doubled."""
+"""Number of upsampling steps of the maps of stride 4, 8, 16 and 32."""
 
 
 class SemanticFPNHead(nn.Module):
     """Blocks of [3x3 convolution – norm – ReLU – bilinear x2] on every level, a sum, and a 1x1 classifier.
 
-    The level of stride 4 has one such block without the doubling.
+    The level of stride 4 has one such block without upsampling.
 
     Args:
         in_channels: of the four maps.
         channels: of the blocks.
         num_classes: of the output.
-        dropout: share of the channels of the sum that are dropped in training.
+        dropout: probability that a channel of the sum is zeroed in training.
 
     Shape:
         four maps [B, in_channels, ⌈H / 4⌉, ⌈W / 4⌉] to [B, in_channels, ⌈H / 32⌉, ⌈W / 32⌉]
@@ -54,6 +54,6 @@ class SemanticFPNHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         y, *coarser = (head(x) for head, x in zip(self.scale_heads, maps, strict=True))
         for x in coarser:
-            # Doubled maps exceed the finest one by a few pixels where its size is no multiple of 8.
+            # Upsampled maps are a few pixels larger than the finest one if its size is not a multiple of 8.
             y = y + F.interpolate(x, y.shape[-2:], mode="bilinear", align_corners=False)
         return self.conv_seg(self.dropout(y))

@@ -1,8 +1,8 @@
-"""The decoder of UPerNet, and the auxiliary head that learns beside it.
+"""The decoder of UPerNet and its auxiliary head.
 
-Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, section 3.1: a pyramid of poolings on the
-last stage, a feature pyramid with norms, and all levels fused. The UPerNet of segmentation-models-pytorch is another
-network: its bottleneck is a 1x1 convolution, and its pyramid has none of the 3x3 convolutions behind the sums.
+Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, section 3.1: pyramid pooling of the last
+stage, a feature pyramid with norms, and a fusion of all levels. The UPerNet of segmentation-models-pytorch differs: its
+bottleneck is a 1x1 convolution, and its pyramid has no 3x3 convolutions after the sums.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from involution.models.skeleton.stages import initialize
 from involution.models.skeleton.stems import conv_norm_act
 
 POOLED = (1, 2, 3, 6)
-"""Sides of the pooled maps; Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2."""
+"""Sizes of the pooled maps; Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2."""
 
 
 class UPerHead(nn.Module):
@@ -27,10 +27,10 @@ class UPerHead(nn.Module):
 
     Args:
         in_channels: of the maps of four stages, the finest first.
-        channels: of everything inside.
+        channels: of all inner layers.
         num_classes: of the output.
         neck: layer of the three finer levels, "convolution" (3x3), as published, or "involution".
-        dropout: share of the fused channels that are dropped in training.
+        dropout: probability that a channel of the fused map is zeroed in training.
 
     Shape:
         [B, in_channels(i), H(i), W(i)] per stage → [B, num_classes, H(0), W(0)].
@@ -74,7 +74,7 @@ class UPerHead(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """One 3x3 convolution with norm and ReLU, and a 1x1 classifier: a second opinion that only training hears.
+    """A 3x3 convolution with norm and ReLU, and a 1x1 classifier; used in training only.
 
     Shape:
         [B, in_channels, H, W] → [B, num_classes, H, W].
@@ -97,7 +97,7 @@ def _block(in_channels: int, channels: int, kernel_size: int = 3) -> nn.Module:
 
 
 def _level(channels: int, neck: str) -> nn.Module:
-    """Return the published block, or the same around another layer."""
+    """Return the published block, or the same block with another layer."""
     if neck == "convolution":
         return _block(channels, channels)
     layer = local_layer(neck, channels)

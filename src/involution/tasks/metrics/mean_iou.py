@@ -1,4 +1,4 @@
-"""How well predicted classes of pixels cover the true ones."""
+"""Mean intersection over union of predicted masks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MeanIoU(MulticlassConfusionMatrix):
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Return `miou`, `accuracy` and `iou/NAME`, in units of 1, float64; nothing where no pixel has a class."""
-        counts = self.confmat.double()
+        counts = self.confmat.cpu().double()  # some devices have no float64
         correct = counts.diag()
         union = counts.sum(0) + counts.sum(1) - correct
         present = union > 0
