@@ -38,7 +38,7 @@ def test_a_sheet_of_heat_maps(run, images, drawn, ending):
     assert (name, groups) == ("draw_heat_maps", 2)
     assert [tuple(image.shape) for image in shown] == [(3, 32, 43), (3, 48, 32)]
     assert {layer: [tuple(m.shape) for m in each] for layer, each in maps.items()} == {
-        "layer2.1.conv2": [(8, 4, 6), (8, 6, 4)]
+        "layer1.0.conv2": [(4, 8, 11), (4, 12, 8)]
     }
     with open(f"heat.{ending}", "rb") as file:
         assert file.read(4) in (b"\x89PNG", b"<?xm", b"%PDF")

@@ -20,15 +20,88 @@ def test_help_lists_every_command(run):
     assert all(f"\n  {name}" in outcome.out for name in cli.COMMANDS)
 
 
+OPTIONS = {
+    "fit": "--trainer.max_epochs",
+    "validate": "--ckpt_path",
+    "test": "--ckpt_path",
+    "predict": "--ckpt_path",
+    "info": "--json",
+    "profile": "--input-size",
+    "explain": "--pixel",
+    "explore": "--port",
+    "curves": "--out",
+    "convert": "--stem-kernel-size",
+}
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_of_every_command(run, command, capsys):
     with pytest.raises(SystemExit) as exit:
         run(command, "--help")
     assert exit.value.code == 0
-    assert "--" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: involution {command}") or command in ("fit", "validate", "test")
+    assert f"  {OPTIONS[command]} " in text
 
 
-def test_a_defect_of_ours_shows_where_it_comes_from(run, monkeypatch):
-    monkeypatch.setattr(cli, "import_module", lambda name: {}["defect"])
-    with pytest.raises(KeyError, match="defect"):
+@pytest.mark.parametrize(
+    "defect",
+    [KeyError("defect"), ValueError("not enough values to unpack"), OSError("cannot"), TypeError("a: expected")],
+)
+def test_a_defect_shows_where_it_comes_from(run, monkeypatch, defect):
+    def fail(name):
+        raise defect
+
+    monkeypatch.setattr(cli, "import_module", fail)
+    with pytest.raises(type(defect), match=str(defect.args[0])):
         run("info")
+
+
+@pytest.mark.parametrize(
+    "mistake", [ValueError("size: expected a number, got none"), OSError(13, "Permission denied", "a.png")]
+)
+def test_a_mistake_is_one_line_unless_asked_otherwise(run, monkeypatch, mistake):
+    def fail(name):
+        raise mistake
+
+    monkeypatch.setattr(cli, "import_module", fail)
+    outcome = run("info")
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+    with pytest.raises(type(mistake)):
+        run("info", "--traceback")
+
+
+@pytest.mark.parametrize("package", ["lightning", "matplotlib", "gradio", "timm"])
+def test_a_package_that_is_missing(run, monkeypatch, package):
+    def fail(name):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=f"{package}.part")
+
+    monkeypatch.setattr(cli, "import_module", fail)
+    extra = "explore" if package == "gradio" else "train"
+    message = f"fit: expected the package {package}, got none; pip install 'involution[{extra}]'"
+    assert run("fit") == (2, "", f"involution: error: {message}\n")
+
+
+def test_a_module_of_ours_that_is_missing_is_a_defect(run, monkeypatch):
+    def fail(name):
+        raise ModuleNotFoundError("No module named 'involution.gone'", name="involution.gone")
+
+    monkeypatch.setattr(cli, "import_module", fail)
+    with pytest.raises(ModuleNotFoundError):
+        run("fit")
+
+
+def test_ctrl_c(run, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    def end(name):
+        try:
+            interrupt(name)
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    for way in (interrupt, end):
+        monkeypatch.setattr(cli, "import_module", way)
+        assert run("explain") == (130, "", "")

@@ -18,7 +18,10 @@ def complains(outcome, message):
     [
         ((), "command: expected one of fit, validate, .*, got none"),
         (("train",), "command: expected one of .*, got 'train'"),
-        (("info", "--jsn"), "unrecognized arguments: --jsn"),
+        (("trian",), "command: expected one of .*, got 'trian'"),
+        (("explian",), "got 'explian'; did you mean explain.?"),
+        (("info", "--jsn"), "unrecognized arguments: --jsn; did you mean --json.?"),
+        (("info", "--js"), "unrecognized arguments: --js"),
         (("profile",), "the following arguments are required: NAME"),
         (("profile", "rednet51"), "name: expected a network of timm's registry, got 'rednet51'.*rednet50"),
         (("profile", "rednet50", "--input-size", "224"), "argument --input-size: expected 2 arguments"),
@@ -28,7 +31,7 @@ def complains(outcome, message):
         (("profile", "rednet50", "--set", "stem_stride=3"), "stem_stride: expected 1, 2 or 4, got 3"),
         (("profile", "rednet50", "--set", "group_channels=20"), "group_channels: expected a divisor of .*, got 20"),
         (("profile", "rednet50", "--set", "colour=red"), "expected arguments of .*got .*colour"),
-        (("fit", "--config", "gone.yaml"), "gone.yaml"),
+        (("fit", "--config", "gone.yaml"), "--config: expected a file, got gone.yaml, which is none"),
         (("fit",), "data"),
         (("predict", "a.png"), "ckpt_path"),
         (
@@ -53,6 +56,15 @@ def test_arguments(run, arguments, message):
         ({"model__optimizer__lr": "fast"}, "lr.*fast"),
         ({"model__colour": "red"}, "colour"),
         ({"trainer__colour": "red"}, "colour"),
+        (
+            {"trainer__max_epoch": 1},
+            "unrecognized arguments: --trainer.max_epoch 1; did you mean --trainer.max_epochs.?",
+        ),
+        ({"ckpt-path": "a"}, "unrecognized arguments: --ckpt-path a; did you mean --ckpt_path.?"),
+        ({"model": "Classificatio"}, "--model: expected .* class, got 'Classificatio'; did you mean Classification.?"),
+        ({"trainer.callbacks+": "NoSuch"}, "--trainer.callbacks: expected the name of a class, got 'NoSuch'"),
+        ({"trainer__devices": 99}, "trainer.devices: expected at most .*, the cores of this machine, got 99"),
+        ({"trainer__max_steps": 0}, "trainer.max_steps: expected a positive number or -1, got 0"),
         ({"data__root": "gone"}, "root: expected a folder, got gone, which is none"),
         ({"data__batch_size": 0}, "batch_size: expected a positive number, got 0"),
         ({"trainer__max_epochs": -1}, "max_epochs: expected at least 1, .* got -1"),
@@ -68,8 +80,13 @@ def test_settings(run, recipe, changes, message):
 def test_an_unknown_key_in_a_configuration(run, recipe, tmp_path):
     (tmp_path / "wrong.yaml").write_text("trainer: {max_epoch: 3}\n")
     assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), "max_epoch")
-    (tmp_path / "wrong.yaml").write_text("a: [1\n")
-    assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), "parsing config.*line 2")
+    for content, message in {
+        b"a: [1\n": r"--config: expected a YAML file, got .*wrong.yaml \(.*line 2, column 1.*\)",
+        b"text": "--config: expected a YAML mapping, got .*wrong.yaml with str",
+        b"\x89PNG\r\n\xff": "--config: expected a YAML file, got .*wrong.yaml, which is no text",
+    }.items():
+        (tmp_path / "wrong.yaml").write_bytes(content)
+        assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), message)
 
 
 def test_a_recipe_value_that_is_missing(run, recipe, configs, tmp_path):
@@ -138,3 +155,58 @@ def test_files_that_are_no_checkpoints(run, recipe, truncated, command, tmp_path
     arguments = [truncated] if command == "predict" else recipe()
     for path, message in {truncated: "no code, got .*truncated.jpg", tmp_path / "other.pt": "weights alone"}.items():
         assert complains(run(command, *arguments, "--ckpt_path", path), f"ckpt_path: expected .*{message}")
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+@pytest.mark.parametrize("path", [None, "best"])
+def test_random_weights_are_not_evaluated(run, recipe, command, path):
+    given = [] if path is None else ["--ckpt_path", path]
+    outcome = run(command, *recipe(), *given)
+    assert complains(outcome, f"ckpt_path: expected a checkpoint to evaluate, got {path or 'none'}")
+
+
+@pytest.fixture
+def broken(checkpoint, tmp_path):
+    """Write the checkpoint of a run with a change."""
+    import torch
+
+    def broken(change):
+        saved = torch.load(checkpoint, weights_only=True)
+        change(saved)
+        torch.save(saved, tmp_path / "broken.ckpt")
+        return tmp_path / "broken.ckpt"
+
+    return broken
+
+
+CHANGES = {
+    "hyper_parameters": (lambda s: s.update(hyper_parameters=5), "got .* with hyper_parameters of type int"),
+    "weights": (lambda s: s["state_dict"].popitem(), "expected the weights of the network, got .* is missing"),
+    "classes": (lambda s: s["hyper_parameters"]["classes"].append("cow"), "classes|weights of the network"),
+    "task": (lambda s: s["hyper_parameters"].update(segmentor="upernet"), "of Segmentation|auxiliary_head.conv_seg.bias is missing|four stages"),
+    "no weights": (lambda s: s.update(state_dict={}), "expected weights by name, got .* with nothing"),
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_checkpoints_with_a_part_that_is_wrong(run, recipe, broken, image_folder, command, change):
+    edit, message = CHANGES[change]
+    arguments = [image_folder / "test"] if command == "predict" else recipe()
+    assert complains(run(command, *arguments, "--ckpt_path", broken(edit)), f"(ckpt_path|backbone): .*({message})")
+
+
+def test_a_folder_in_place_of_a_checkpoint(run, tmp_path):
+    outcome = run("predict", "a.png", "--ckpt_path", tmp_path)
+    assert complains(outcome, "ckpt_path: expected a file of weights, got .*, which is a folder")
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_a_gpu_that_is_not_there(run, recipe, checkpoint, image_folder, command):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    arguments = recipe() if command == "fit" else [image_folder / "test", "--ckpt_path", checkpoint]
+    outcome = run(command, *arguments, "--trainer.accelerator", "gpu")
+    assert complains(outcome, "trainer.accelerator: expected a device of this machine, got a GPU")

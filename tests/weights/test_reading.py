@@ -37,6 +37,13 @@ def test_what_is_written_is_read(tmp_path, name, facts):
     assert saved.facts == facts
 
 
+@pytest.mark.parametrize("length", range(120, 150))
+def test_safetensors_of_every_length_of_header(tmp_path, length):
+    """The first byte of the file is that of a pickle where the header is 128 bytes long."""
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors", metadata={"text": "x" * (length - 90)})
+    assert read_weights(tmp_path / "w.safetensors").weights["a"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("zipped", [False, True])
 def test_formats_of_torch(tmp_path, nested, zipped):

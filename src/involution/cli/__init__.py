@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from involution.cli.errors import MISTAKES, one_line
+from involution.cli.errors import UserError, did_you_mean, is_mistake, missing_package, one_line
 
 COMMANDS = {
-    "fit": ("recipe", "train a network as a configuration says"),
-    "validate": ("recipe", "measure a checkpoint on the images that chose it"),
-    "test": ("recipe", "measure a checkpoint on the test images"),
-    "predict": ("predict", "name what is in images, with a checkpoint"),
-    "info": ("info", "versions, devices, and which implementation serves each"),
-    "profile": ("profile", "parameters and multiply-adds of a network"),
+    "fit": ("recipe", "train a network"),
+    "validate": ("recipe", "evaluate a checkpoint on the validation images"),
+    "test": ("recipe", "evaluate a checkpoint on the test images"),
+    "predict": ("predict", "predict classes, objects or masks for images"),
+    "info": ("info", "show versions, devices and the implementation used on each"),
+    "profile": ("profile", "count parameters and multiply-adds of a network"),
     "explain": ("explain", "draw the kernels that a network generates for images"),
-    "explore": ("explore", "the same in the browser, for any image, layer and pixel"),
+    "explore": ("explore", "explore these kernels in the browser"),
     "curves": ("curves", "draw the learning curves of runs"),
+    "convert": ("convert", "convert weights between releases and file formats"),
 }
 
 _HELP = "\n".join(
@@ -31,34 +32,47 @@ _HELP = "\n".join(
         "",
         *(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()),
         "",
-        "`involution COMMAND --help` explains a command.",
+        "`involution COMMAND --help` describes a command. With --traceback, a mistake shows where it was found.",
     ]
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status."""
+    """Run one command and return the exit status: 0, 2 after a mistake of the user, 130 after Ctrl+C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in arguments
     try:
-        return _run(arguments)
-    except MISTAKES as error:
-        print(f"involution: error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        return _run([argument for argument in arguments if argument != "--traceback"])
+    except BrokenPipeError:  # the reader, such as `head`, has ended
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as exit:
+        if isinstance(exit.__context__, KeyboardInterrupt):  # how Lightning's trainer ends
+            return 130
+        raise
+    except Exception as error:
+        if traceback or not is_mistake(error):
+            raise
+        print(f"involution: error: {one_line(error)}", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:
     match arguments:
         case []:
-            raise ValueError(f"command: expected one of {', '.join(COMMANDS)}, got none")
+            raise UserError(f"command: expected one of {', '.join(COMMANDS)}, got none")
         case ["-h" | "--help", *_]:
             print(_HELP)
         case ["--version", *_]:
             print(version("involution"))
         case [name, *_] if name not in COMMANDS:
-            raise ValueError(f"command: expected one of {', '.join(COMMANDS)}, got {name!r}")
+            hint = did_you_mean(name, COMMANDS)
+            raise UserError(f"command: expected one of {', '.join(COMMANDS)}, got {name!r}{hint}")
         case [name, *rest]:
-            import_module(f"involution.cli.{COMMANDS[name][0]}").run(name, rest)
+            try:
+                import_module(f"involution.cli.{COMMANDS[name][0]}").run(name, rest)
+            except ModuleNotFoundError as error:
+                raise missing_package(name, error) or error from None
     return 0

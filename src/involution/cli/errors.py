@@ -1,31 +1,97 @@
-"""A user's mistakes, in one line each."""
+"""Mistakes of the user, each answered in one line; anything else is a defect and keeps its traceback."""
 
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
-MISTAKES = (ValueError, OSError, argparse.ArgumentError)
-"""What wrong arguments and inputs raise; anything else is a defect of ours and shows where it comes from."""
+
+class UserError(ValueError):
+    """A wrong argument, input or installation."""
+
+
+EXTRAS = {
+    **dict.fromkeys(("jsonargparse", "lightning", "matplotlib", "pycocotools", "safetensors", "sklearn"), "train"),
+    **dict.fromkeys(("tensorboard", "timm", "torchmetrics", "torchvision", "yaml"), "train"),
+    "gradio": "explore",
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "export"),
+}
+"""Packages that only some commands need, and the extra that installs them."""
+
+# The grammar of messages about arguments, in the library as here.
+_GRAMMAR = re.compile(r"\S.*: expected .*, got ", re.DOTALL)
 
 # What jsonargparse says around the reason: the types that it tried, and the value that it was given.
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value", "- 'NoneType'")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments that raises instead of printing its usage."""
+    """A parser of arguments that raises instead of printing its usage, and takes no abbreviations."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise UserError(message + suggestion(message, self._option_string_actions))
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Return whether an error is about what the user gave, and not a defect of this package or another.
+
+    Errors of the library about arguments follow one grammar; other errors of type ValueError are defects. An OSError
+    with a number is about a file, a port or the disk.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None
+    if isinstance(error, UserError | argparse.ArgumentError):
+        return True
+    return isinstance(error, ValueError) and _GRAMMAR.search(str(error)) is not None
 
 
 def one_line(error: BaseException) -> str:
-    r"""Return what the error says without line breaks and without the way that it took.
+    r"""Return the message of an error without line breaks, and without the worker process that it comes from.
 
     >>> one_line(ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback\nValueError: why"))
     'why'
     """
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and lines[0].startswith("Caught ") and "worker process" in lines[0]:
         lines = [lines[-1].partition(": ")[2]]
     return " ".join(line for line in lines if not line.startswith(_NOISE)) or type(error).__name__
+
+
+def missing_package(command: str, error: ModuleNotFoundError) -> UserError | None:
+    """Return the error about a package that an extra would install; None if no extra does."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return UserError(
+        f"{command}: expected the package {package}, got none; pip install 'involution[{EXTRAS[package]}]'"
+    )
+
+
+def suggestion(message: str, options: Iterable[str]) -> str:
+    """Return a hint at the option that was meant, if a message is about one that does not exist.
+
+    >>> suggestion("unrecognized arguments: --jsn", ["--json", "--help"])
+    '; did you mean --json?'
+    """
+    unknown = re.search(r"(?i)unrecognized arguments?:?\s+'?(--[\w.+-]+)", message)
+    return did_you_mean(unknown[1], options) if unknown else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest of the known words, or nothing if none is near.
+
+    >>> did_you_mean("trian", ["fit", "train"])
+    '; did you mean train?'
+    """
+    # An underscore in place of a hyphen is the most frequent slip.
+    spelled = {name.replace("-", "_"): name for name in known}
+    close = get_close_matches(word.replace("-", "_"), spelled, n=1)
+    return f"; did you mean {spelled[close[0]]}?" if close else ""

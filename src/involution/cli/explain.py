@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from involution.cli.errors import Parser
+from involution.cli.errors import Parser, UserError
+from involution.weights import check_destination
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,9 +27,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Draw the picture and write it to a file."""
     given = _parser().parse_args(arguments)
     if given.groups < 1:
-        raise ValueError(f"--groups: expected a positive number, got {given.groups}")
+        raise UserError(f"--groups: expected a positive number, got {given.groups}")
     if given.size is not None and not 1 <= given.size <= LARGEST:
-        raise ValueError(f"--size: expected 1 to {LARGEST}, got {given.size}")
+        raise UserError(f"--size: expected 1 to {LARGEST}, got {given.size}")
     out = picture_path(given.out)
 
     from involution.data.files import find_images, read_image  # after the arguments are known to be right
@@ -44,13 +45,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def picture_path(out: str) -> Path:
-    """Return where a picture goes, if it can go there."""
-    path = Path(out)
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"--out: expected a file ending in {', '.join(FORMATS)}, got {out}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out: expected a file in an existing folder, got {out}")
-    return path
+    """Return the path of a picture.
+
+    Raises:
+        ValueError: no picture can be written there.
+    """
+    return check_destination(out, "--out", FORMATS)
 
 
 def _parser() -> Parser:
@@ -91,11 +91,11 @@ def _kernels(given: Any, images: Sequence[Any], looks: Sequence[Look]) -> Figure
 
     layers = _choose(given.layer, looks[0])
     if len(looks) != 1 or len(layers) != 1:
-        raise ValueError(f"--pixel: expected one image and one layer, got {len(looks)} and {len(layers)}")
+        raise UserError(f"--pixel: expected one image and one layer, got {len(looks)} and {len(layers)}")
     [look], (height, width) = looks, images[0].shape[-2:]
     for x, y in given.pixel:
         if not (0 <= x < width and 0 <= y < height):
-            raise ValueError(f"--pixel: expected X in 0 to {width - 1} and Y in 0 to {height - 1}, got {x} {y}")
+            raise UserError(f"--pixel: expected X in 0 to {width - 1} and Y in 0 to {height - 1}, got {x} {y}")
     factors = look.image.shape[2] / width, look.image.shape[1] / height
     pixels = [((x + 0.5) * factors[0] - 0.5, (y + 0.5) * factors[1] - 0.5) for x, y in given.pixel]
     return draw_kernels(look.image, look.layers[layers[0]], pixels, given.groups, layers[0])
@@ -107,7 +107,7 @@ def _choose(names: Sequence[str] | None, look: Look) -> list[str]:
 
     for name in names or ():
         if name not in look.layers:
-            raise ValueError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}")
+            raise UserError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}")
     if names:
         return list(dict.fromkeys(names))
     return [default_layer(look)]

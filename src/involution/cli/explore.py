@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from involution.cli.errors import Parser
+from involution.cli.errors import Parser, UserError
 
 ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 
@@ -24,10 +24,10 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, help="of the page; by default the first that is free from 7860 on")
     given = parser.parse_args(arguments)
     if given.port is not None and not 1 <= given.port <= 65535:
-        raise ValueError(f"--port: expected 1 to 65535, got {given.port}")
+        raise UserError(f"--port: expected 1 to 65535, got {given.port}")
     checkpoints = _find(Path(given.checkpoints)) if given.checkpoints else {}
     if find_spec("gradio") is None:
-        raise ValueError("explore: expected the package gradio, got none; `pip install involution[explore]`")
+        raise UserError("explore: expected the package gradio, got none; pip install 'involution[explore]'")
 
     from involution.explore.explorer import Explorer, samples  # after the arguments are known to be right
     from involution.explore.server import serve
@@ -38,13 +38,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the shutdown
             print()
 
 
 def _find(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise ValueError(f"--checkpoints: expected a folder, got {folder}, which is none")
+        raise UserError(f"--checkpoints: expected a folder, got {folder}, which is none")
     files = sorted(path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file())
     if not files:
-        raise ValueError(f"--checkpoints: expected files ending in {', '.join(ENDINGS)}, got {folder} with none")
+        raise UserError(f"--checkpoints: expected files ending in {', '.join(ENDINGS)}, got {folder} with none")
     return {str(path.relative_to(folder)): path for path in files}

@@ -18,6 +18,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.utils.data import DataLoader
 
+from involution.cli.errors import UserError
+from involution.cli.lightning_arguments import create_trainer, parse
 from involution.cli.recipe import Progress, quiet
 from involution.data import DataModule, ImageFiles
 from involution.tasks import Task, load_task
@@ -27,7 +29,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Say of every image what the task of the checkpoint can say."""
     quiet()
     parser = _parser()
-    given = parser.parse_args(list(arguments))
+    given = parse(parser, arguments)
     task = load_task(given.ckpt_path)
     if given.model is not None:
         task.check_same(given.model.get("init_args", {}), "model", "the checkpoint")
@@ -42,7 +44,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         assert data is not None
         images = data.predict_dataloader()
     else:
-        raise ValueError("images: expected files, folders, or a configuration with data, got none of them")
+        raise UserError("images: expected files, folders, or a configuration with data, got none of them")
     kept = Summaries(task, given.out)
     _trainer(given, kept).predict(task, images, return_predictions=False)
     summaries = data.results(kept.summaries) if data else kept.summaries
@@ -77,7 +79,9 @@ class Summaries(BasePredictionWriter):
 
 
 def _parser() -> LightningArgumentParser:
-    parser = LightningArgumentParser(prog="involution predict", description=__doc__, exit_on_error=False)
+    parser = LightningArgumentParser(
+        prog="involution predict", description=__doc__, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("images", nargs="*", type=str, help="image files, and folders with images")
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of `involution fit`")
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a configuration, for its trainer and data")
@@ -102,7 +106,7 @@ def _trainer(given: Any, kept: Summaries) -> Trainer:
         "enable_checkpointing": False,
         "enable_model_summary": False,
     }
-    return Trainer(**arguments)
+    return create_trainer(**arguments)
 
 
 def _table(task: Task, summaries: Sequence[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from involution.cli.errors import Parser
+from involution.cli.errors import Parser, UserError
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -47,11 +47,11 @@ def _parser() -> Parser:
 def _option(pair: str) -> tuple[str, Any]:
     key, equals, value = pair.partition("=")
     if not equals or not key.isidentifier():
-        raise ValueError(f"--set: expected KEY=VALUE, got {pair!r}")
+        raise UserError(f"--set: expected KEY=VALUE, got {pair!r}")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise ValueError(f"--set: expected a number, word, list or mapping for {key}, got {value!r}") from None
+        raise UserError(f"--set: expected a number, word, list or mapping for {key}, got {value!r}") from None
 
 
 def _table(counts: dict[str, Any]) -> str:

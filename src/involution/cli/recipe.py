@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from involution.cli.errors import UserError
+from involution.cli.lightning_arguments import parse, trainer_mistakes
 from involution.data import DataModule
-from involution.tasks import Task, read_checkpoint
+from involution.tasks import Task, check_checkpoint, read_checkpoint
 
 ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
 
@@ -25,8 +28,8 @@ ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of the commands of Lightning's trainer."""
     quiet()
-    quietly: dict[str, Any] = {"exit_on_error": False}
-    try:
+    strictly: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
+    with trainer_mistakes():
         Recipe(
             Task,
             DataModule,
@@ -34,11 +37,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={**quietly, **{name: dict(quietly) for name in Recipe.subcommands()}},
+            parser_kwargs={**strictly, **{name: dict(strictly) for name in Recipe.subcommands()}},
             args=[command, *arguments],
         )
-    except MisconfigurationException as error:  # arguments of the trainer that do not fit together
-        raise ValueError(error) from error
 
 
 def quiet() -> None:
@@ -71,22 +72,29 @@ class Recipe(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        self.config = parse(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it was given: the task compares itself with the checkpoint, and says so."""
 
     def before_instantiate_classes(self) -> None:
         path = self._get(self.config, "ckpt_path")
-        if path is not None and path not in ALIASES:
-            read_checkpoint(path)
+        if self.subcommand != "fit" and (path is None or path in ALIASES):
+            raise UserError(f"ckpt_path: expected a checkpoint to evaluate, got {path or 'none'}")
+        self.saved = None if path is None or path in ALIASES else read_checkpoint(path)
         if self.subcommand != "fit":
             self.save_config_callback = None
             self.config[self.subcommand].verbose = not self._get(self.config, "json")
 
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        if self.saved is not None:
+            check_checkpoint(self.model, self.saved, self._get(self.config, "ckpt_path"))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV and TensorBoard and show progress, where the configuration does not say otherwise."""
         given = self._get(self.config_init, "trainer")
+        _check_trainer(given)
         callbacks = list(given.callbacks or [])
         path = self._get(self.config, "ckpt_path")
         for callback in callbacks:
@@ -129,6 +137,16 @@ class Recipe(LightningCLI):
         text = json.dumps(figures) if self._get(self.config, "json") else text
         if text and self.trainer.is_global_zero:
             print(text)
+
+
+def _check_trainer(given: Any) -> None:
+    """Refuse what Lightning accepts and then does nothing with, or waits for without end."""
+    if given.max_steps == 0:
+        raise UserError("trainer.max_steps: expected a positive number or -1, got 0")
+    cores, devices = os.cpu_count() or 1, given.devices
+    on_cpu = given.accelerator == "cpu" or (given.accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu and isinstance(devices, int | str) and str(devices).isdigit() and int(devices) > cores:
+        raise UserError(f"trainer.devices: expected at most {cores}, the cores of this machine, got {devices}")
 
 
 class Progress(TQDMProgressBar):

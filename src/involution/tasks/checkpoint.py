@@ -67,8 +67,21 @@ def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
         raise ValueError(
             f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
         ) from None
-    task.load_state_dict(saved.weights)
+    task.net.load_state_dict(weights)
     return task
+
+
+def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str = "ckpt_path") -> None:
+    """Raise unless a checkpoint is of the same task and the same network.
+
+    Raises:
+        ValueError: it is of another one; the message names the first difference.
+    """
+    kind = task_class(saved.facts)
+    if not isinstance(task, kind):
+        raise ValueError(f"{argument}: expected a checkpoint of {type(task).__name__}, got {path} of {kind.__name__}")
+    task.check_same(saved.facts, argument, "the configuration")
+    require_fit(task.net, {name.removeprefix("net."): value for name, value in saved.weights.items()}, path, argument)
 
 
 def task_class(facts: Mapping[str, Any]) -> type[Task]:

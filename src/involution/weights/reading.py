@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +80,10 @@ def _plain(name: object, value: object) -> bool:
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
+    # Safetensors first: the length that they begin with can look like the first byte of a pickle, not vice versa.
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= min(_LARGEST_HEADER, path.stat().st_size):
+        return _load_safetensors(path)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
@@ -90,13 +93,10 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     if start.startswith(b"\x80"):
         return read_paddle(path)
-    return _load_safetensors(path, start)
+    raise ValueError("neither safetensors nor a pickle")
 
 
-def _load_safetensors(path: Path, start: bytes) -> dict[str, Any]:
-    (length,) = struct.unpack("<Q", start[:8])
-    if length > min(_LARGEST_HEADER, path.stat().st_size) or start[8:9] != b"{":
-        raise ValueError("not a safetensors file")
+def _load_safetensors(path: Path) -> dict[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:

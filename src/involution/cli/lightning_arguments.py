@@ -1,0 +1,99 @@
+"""Arguments that jsonargparse parses for Lightning, with its errors in one line that names what was meant."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from involution import data, tasks
+from involution.cli.errors import UserError, did_you_mean, suggestion
+
+_NO_CLASS = re.compile(r'Parser key "([\w.]+)":.*Expected a dot import path string: (\S+)', re.DOTALL)
+_CLASSES = {
+    "model": [name for name in tasks.__all__ if isinstance(getattr(tasks, name), type)],
+    "data": [name for name in data.__all__ if isinstance(getattr(data, name), type)],
+    "trainer.callbacks": callbacks.__all__,
+}
+
+
+def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
+    """Parse arguments.
+
+    Raises:
+        UserError: a configuration is no YAML mapping, or an argument is unknown or has a wrong value.
+    """
+    for path in _configurations(arguments):
+        _check_configuration(path)
+    try:
+        return parser.parse_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(_explain(str(error), parser, arguments)) from error
+
+
+@contextmanager
+def trainer_mistakes() -> Iterator[None]:
+    """Turn what Lightning raises about arguments of the trainer into errors of the user."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split())
+        if "gpu" in reason.lower() or "cuda" in reason.lower():
+            raise UserError(f"trainer.accelerator: expected a device of this machine, got a GPU ({reason})") from error
+        raise UserError(f"trainer: {reason}") from error
+
+
+def create_trainer(**arguments: Any) -> Trainer:
+    """Return a trainer.
+
+    Raises:
+        UserError: the arguments do not fit together, or ask for a device that this machine has not.
+    """
+    with trainer_mistakes():
+        return Trainer(**arguments)
+
+
+def _configurations(arguments: Sequence[str]) -> list[str]:
+    """Return the values of `--config` and `-c`."""
+    found = []
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in ("--config", "-c"):
+            found.append(value)
+        elif option.startswith("--config="):
+            found.append(option.partition("=")[2])
+    return found
+
+
+def _check_configuration(path: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"--config: expected a file, got {path}, which is none")
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"--config: expected a YAML file, got {path}, which is no text") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).replace("<unicode string>", path).split())
+        raise UserError(f"--config: expected a YAML file, got {path} ({reason})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"--config: expected a YAML mapping, got {path} with {type(content).__name__}")
+
+
+def _explain(message: str, parser: LightningArgumentParser, arguments: Sequence[str]) -> str:
+    unknown = _NO_CLASS.search(message)
+    if unknown and unknown[1] in _CLASSES and f"--{unknown[1]}" in {a.partition("=")[0].rstrip("+") for a in arguments}:
+        key, name = unknown.groups()
+        known = _CLASSES[key]
+        return f"--{key}: expected the name of a class, got {name!r}{did_you_mean(name, known)}"
+    options = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
+            options |= set(action.choices[arguments[0]]._option_string_actions)
+    return message + suggestion(message, options)
