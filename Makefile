@@ -21,7 +21,7 @@ help:
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
 
-demo: $(VENV)/demo.stamp
+demo: $(VENV)/train.stamp
 	$(BIN)/python demo/digits.py
 
 quick: $(VENV)/dev.stamp
