@@ -183,7 +183,10 @@ CHANGES = {
     "hyper_parameters": (lambda s: s.update(hyper_parameters=5), "got .* with hyper_parameters of type int"),
     "weights": (lambda s: s["state_dict"].popitem(), "expected the weights of the network, got .* is missing"),
     "classes": (lambda s: s["hyper_parameters"]["classes"].append("cow"), "classes|weights of the network"),
-    "task": (lambda s: s["hyper_parameters"].update(segmentor="upernet"), "of Segmentation|auxiliary_head.conv_seg.bias is missing|four stages"),
+    "task": (
+        lambda s: s["hyper_parameters"].update(segmentor="upernet"),
+        "of Segmentation|auxiliary_head.conv_seg.bias is missing|four stages",
+    ),
     "no weights": (lambda s: s.update(state_dict={}), "expected weights by name, got .* with nothing"),
 }
 
