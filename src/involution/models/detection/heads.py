@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from torchvision.models import detection
 from torchvision.models.detection import retinanet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 
 from involution.layers import Involution2d
@@ -60,17 +59,24 @@ class RPNHead(nn.Module):
         return [_exact(self.cls_logits(x)) for x in maps], [_exact(self.bbox_pred(x)) for x in maps]
 
 
-class BoxHead(TwoMLPHead):  # type: ignore[misc]
-    """Two linear layers with ReLU: [R, C, H, W] → [R, width].
+class BoxHead(nn.Module):
+    """Two linear layers with ReLU and Xavier's uniform initialization: [R, C, H, W] → [R, width].
 
-    torchvision's `TwoMLPHead` with Xavier's uniform initialization.
+    The layers have the names of torchvision's `TwoMLPHead`. Its ReLUs are functions, which the published counts, taken
+    from modules, would miss.
     """
 
     def __init__(self, channels: int, size: int, width: int) -> None:
-        super().__init__(channels * size**2, width)
+        super().__init__()
+        self.fc6 = nn.Linear(channels * size**2, width)
+        self.fc7 = nn.Linear(width, width)
+        self.relu = nn.ReLU(inplace=True)
         for layer in (self.fc6, self.fc7):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.fc7(self.relu(self.fc6(x.flatten(1)))))
 
 
 class BoxPredictor(nn.Module):
