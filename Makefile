@@ -47,7 +47,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/involution/ops/cpu/*.so
+	rm -rf $(VENV) build dist src/*.egg-info src/involution/ops/cpu/*.so src/involution/ops/cpu/build_error.txt
 
 # torch comes first, because the extension is compiled against it; without isolation it is not fetched a second time.
 $(VENV)/torch.stamp:

@@ -66,6 +66,13 @@ SPEED = (
 )
 OTHERS = (
     Benchmark(
+        "operator-cases",
+        "Are the compiled operators right on ten thousand drawn cases?",
+        "benchmarks.correctness.operator_cases",
+        OPERATOR,
+        "correctness",
+    ),
+    Benchmark(
         "segmentation-memory",
         "How much memory does segmenting a large image take?",
         "benchmarks.memory.segmentation",

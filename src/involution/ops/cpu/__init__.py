@@ -14,6 +14,7 @@ from typing import TypedDict
 import torch
 
 LIBRARY = Path(__file__).with_name("_kernels.so")
+BUILD_ERROR = LIBRARY.with_name("build_error.txt")  # written by setup.py where compiling failed
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 
 
@@ -30,12 +31,18 @@ def _load() -> str | None:
     if os.environ.get("INVOLUTION_CPU") == "reference":
         return "the environment variable INVOLUTION_CPU asks for the reference"
     if not LIBRARY.exists():
-        return "the C++ extension was not built: install a C++ compiler and reinstall involution"
+        return _why_not_built()
     try:
         torch.ops.load_library(str(LIBRARY))
     except OSError as error:
         return f"the C++ extension does not load: {error}"
     return None
+
+
+def _why_not_built() -> str:
+    if not BUILD_ERROR.exists():
+        return "the C++ extension was not built: install a C++ compiler and reinstall involution"
+    return f"the C++ extension was not built: {BUILD_ERROR.read_text(encoding='utf-8').strip()}"
 
 
 _reason = _load()

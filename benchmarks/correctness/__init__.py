@@ -1,0 +1,1 @@
+"""Are the operators right wherever they may be called?"""
