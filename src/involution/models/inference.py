@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from involution.layers import Involution2d
+from involution.models.fused import FusedBottleneck, is_fusable
 
 
 @torch.no_grad()
@@ -31,12 +32,22 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float = 
     parameter = next(model.parameters())
     if example is None:
         example = torch.rand(1, getattr(model, "in_chans", 3), 64, 64, device=parameter.device, dtype=parameter.dtype)
-    prepared = fold_batch_norms(model).to(memory_format=torch.channels_last)
+    prepared = fold_batch_norms(fuse_blocks(model)).to(memory_format=torch.channels_last)
     expected, got = model(example), prepared(example.contiguous(memory_format=torch.channels_last))
     difference = (got - expected).abs().max().item() / max(expected.abs().max().item(), 1e-12)
     if not difference <= tolerance:
         raise ValueError(f"model: expected a prepared network within {tolerance} of the original, got {difference:.2e}")
     return prepared
+
+
+def fuse_blocks(model: nn.Module) -> nn.Module:
+    """Return a copy of `model` in which one operator computes every bottleneck block that it can."""
+    fused = copy.deepcopy(model)
+    for parent in list(fused.modules()):
+        for name, child in parent.named_children():
+            if is_fusable(child):
+                setattr(parent, name, FusedBottleneck(child))
+    return fused
 
 
 def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
@@ -66,4 +77,5 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         ours = type(module).__module__.startswith("involution.layers") and not isinstance(module, Involution2d)
+        ours = ours or isinstance(module, FusedBottleneck)
         return super().is_leaf_module(module, name) or isinstance(module, nn.BatchNorm2d) or ours

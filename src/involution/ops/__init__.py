@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from involution.ops import autograd, cpu, cuda, vmap  # noqa: F401  (importing registers the operators)
+from involution.ops import autograd, bottleneck, cpu, cuda, vmap  # noqa: F401  (importing registers the operators)
 from involution.ops.geometry import resolve
 from involution.ops.reference import widen
 

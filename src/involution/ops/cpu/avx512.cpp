@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <stdlib.h>
 
+#include "bottleneck/block.h"
 #include "image.h"
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)

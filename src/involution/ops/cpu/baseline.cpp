@@ -1,6 +1,7 @@
 // What every processor of the architecture has, in registers of 16 bytes: 16 of SSE2, 32 of NEON.
 #include <stdlib.h>
 
+#include "bottleneck/block.h"
 #include "image.h"
 #define INVOLUTION_NAME baseline
 #define INVOLUTION_STRING(name) "baseline"

@@ -23,13 +23,15 @@ void parallel_for(int64_t count, int64_t grain, void (*work)(void*, int64_t, int
   if (missing) throw OutOfMemory{missing};
 }
 
-namespace {
-
 // The best instruction set of this processor; INVOLUTION_CPU names another one, for tests.
 const InstructionSet& chosen() {
   static const InstructionSet* const best = [] {
     const char* wanted = std::getenv("INVOLUTION_CPU");
-    const auto allowed = [&](const InstructionSet& set) { return !wanted || !std::strcmp(wanted, set.name); };
+    // "avx512_bf16" and "amx" are extensions of avx512, see bottleneck/binding.cpp.
+    const auto allowed = [&](const InstructionSet& set) {
+      return !wanted || !std::strcmp(wanted, set.name) ||
+             (&set == &avx512 && (!std::strcmp(wanted, "avx512_bf16") || !std::strcmp(wanted, "amx")));
+    };
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (allowed(avx512) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -41,6 +43,8 @@ const InstructionSet& chosen() {
   }();
   return *best;
 }
+
+namespace {
 
 // Run the loops; memory that cannot be had becomes an error of PyTorch.
 template <class Loops>

@@ -37,6 +37,9 @@ struct Span {
   Image reduced, weight, bias;
 };
 
+struct Block;  // bottleneck/block.h
+enum class Pairs;
+
 // What one instruction set provides.
 struct InstructionSet {
   const char* name;
@@ -46,9 +49,11 @@ struct InstructionSet {
   void (*spanned)(const Image& x, const Span&, const Window&, const Image& y);
   void (*spanned_backward)(
       const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
+  int64_t (*bottleneck)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
 };
 
 extern const InstructionSet avx512, avx2, baseline;
+const InstructionSet& chosen();  // the best one of this processor
 
 // Thrown where memory cannot be had; `parallel_for` carries it from a thread to its caller.
 struct OutOfMemory {

@@ -1,6 +1,6 @@
 // Everything an instruction set provides, compiled for it. The including file names the set:
 //   INVOLUTION_NAME, INVOLUTION_REGISTER_BYTES, INVOLUTION_WIDE_TILE, and the compiler's target before this line.
-// loops/: the loops over windows and rows, from one register up to whole tensors.
+// loops/: the loops over windows and rows, from one register up to whole tensors. bottleneck/: a whole block in one pass.
 // All of it has internal linkage: the linker must never replace one set's copy of a function by another's.
 
 namespace involution {
@@ -16,6 +16,11 @@ namespace {
 #include "loops/contractions.h"
 #include "loops/spanned.h"
 #include "loops/spanned_backward.h"
+#include "bottleneck/operand.h"
+#include "bottleneck/products.h"
+#include "bottleneck/pairs.h"
+#include "bottleneck/pass.h"
+#include "bottleneck/schedule.h"
 
 #define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
 
@@ -37,6 +42,7 @@ const InstructionSet INVOLUTION_NAME = {
     },
     [](const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
        const Span& grads) { INVOLUTION_BY_DTYPE(spanned_backward, x)(grad, x, span, w, grad_x, grads); },
+    bottleneck,
 };
 
 }  // namespace involution

@@ -1,0 +1,140 @@
+"""A whole bottleneck block as one operator, for inference: see docs/cpu.md.
+
+    h = relu(W₁ x + b₁)
+    r = relu(Wᵣ pool(h) + bᵣ)
+    g = relu(scale · involution2d(h, Wₛ r + bₛ) + shift)
+    y = relu(W₃ g + b₃ + shortcut)        shortcut = x or W_d x + b_d, every stride-th pixel of x
+
+Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32]
+in float32 and [N/32, K/2, 64] in bfloat16 (two input channels side by side), the input channels filled up with zeros to 64 bytes. Output channels are
+filled up to a multiple of 16. The layout is the same on every machine, so that a prepared network can be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
+
+from involution.ops.schema import LIBRARY
+
+Ints = Sequence[int]
+
+CHUNK = 4
+"""Groups whose kernels are generated together."""
+PANEL, REGISTER = 32, 16
+
+
+def pack(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a matrix [N, K] in panels, and its bias [N] in float32, both filled up with zeros."""
+    columns, depth = weight.shape
+    together = 1 if weight.dtype == torch.float32 else 2
+    weight = F.pad(weight, [0, -depth % (REGISTER * together), 0, -columns % PANEL])
+    panels = weight.unflatten(0, (-1, PANEL)).unflatten(2, (-1, together)).transpose(1, 2).flatten(2).contiguous()
+    return panels, F.pad(bias.float(), [0, -columns % REGISTER])
+
+
+def pack_span(weight: Tensor, bias: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return the span [G·Kh·Kw, R] packed in chunks of groups, one behind the other."""
+    together = min(CHUNK, groups)
+    taps = len(weight) // groups
+    chunks = [
+        pack(*(F.pad(value, [*[0] * (2 * value.dim() - 1), together * taps - len(value)]) for value in pair))
+        for pair in zip(weight.split(together * taps), bias.split(together * taps), strict=True)
+    ]
+    return torch.cat([panels for panels, _ in chunks]), torch.cat([bias for _, bias in chunks])
+
+
+def unpack(panels: Tensor) -> Tensor:
+    """Return the matrix of some panels, [N, K], with what fills it up."""
+    return panels.unflatten(2, (PANEL, -1)).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+LIBRARY.define(
+    "bottleneck(Tensor x, Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, "
+    "Tensor span_bias, Tensor scale, Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window, "
+    "int[2] stride, int[2] dilation, bool projection) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_op = torch.ops.involution.bottleneck
+
+
+def _fake(x: Tensor, *arguments: Any) -> Tensor:
+    leave_bias, stride = arguments[9], arguments[12]
+    height, width = (-(-size // s) for size, s in zip(x.shape[2:], stride, strict=True))
+    return x.new_empty([x.shape[0], height, width, leave_bias.shape[0]]).permute(0, 3, 1, 2)
+
+
+def _reference(
+    x: Tensor,
+    enter: Tensor,
+    enter_bias: Tensor,
+    reduce: Tensor,
+    reduce_bias: Tensor,
+    span: Tensor,
+    span_bias: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    leave: Tensor,
+    leave_bias: Tensor,
+    groups: int,
+    window: Ints,
+    stride: Ints,
+    dilation: Ints,
+    projection: bool,
+) -> Tensor:
+    def product(x: Tensor, panels: Tensor, bias: Tensor) -> Tensor:
+        weight = unpack(panels)[: len(bias), : x.shape[1]]
+        return torch.conv2d(x, weight[:, :, None, None], bias.to(x.dtype))
+
+    h = product(x, enter, enter_bias).relu()
+    centre = F.avg_pool2d(h, list(stride), ceil_mode=True) if max(stride) > 1 else h
+    r = product(centre, reduce, reduce_bias).relu()
+    together, taps = min(CHUNK, groups), window[0] * window[1]
+    chunks = -(-groups // together)
+    kernel = [
+        product(r, panels, bias)[:, : together * taps]
+        for panels, bias in zip(span.chunk(chunks), span_bias.chunk(chunks), strict=True)
+    ]
+    kernels = torch.cat(kernel, 1)[:, : groups * taps].unflatten(1, [groups, *window])
+    padding = [d * (k - 1) // 2 for d, k in zip(dilation, window, strict=True)]
+    g = torch.ops.involution.involution2d(h, kernels, stride, padding, dilation)
+    g = (g * scale[:, None, None].to(g) + shift[:, None, None].to(g)).relu()
+    if projection:
+        y = product(torch.cat([g, x[:, :, :: stride[0], :: stride[1]]], 1), leave, leave_bias)
+    else:
+        y = product(g, leave, leave_bias) + x
+    return y.relu().contiguous(memory_format=torch.channels_last)
+
+
+def _autocast(device: str) -> Any:
+    key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
+
+    def cast(x: Tensor, enter: Tensor, *arguments: Any) -> Tensor:
+        # Packed weights have the layout of their dtype, so that x follows them.
+        with torch._C._ExcludeDispatchKeyGuard(key):
+            return _op(x.to(enter.dtype), enter, *arguments)
+
+    return cast
+
+
+@register_flop_formula(_op)  # type: ignore[untyped-decorator]
+def _flops(x: Ints, *arguments: Any, **_: Any) -> int:
+    enter_bias, reduce_bias, leave_bias = arguments[1][0], arguments[3][0], arguments[9][0]
+    groups, window, stride, _, projection = arguments[10:]
+    batch, channels, height, width = x
+    out = batch * -(-height // stride[0]) * -(-width // stride[1])
+    taps = window[0] * window[1]
+    per_pixel = enter_bias * (reduce_bias + taps) + reduce_bias * groups * taps
+    per_pixel += (enter_bias + (channels if projection else 0)) * leave_bias
+    return 2 * (batch * height * width * channels * enter_bias + out * per_pixel)
+
+
+LIBRARY.impl("bottleneck", _reference, "CompositeExplicitAutograd")
+for _device in ("cpu", "cuda"):
+    LIBRARY.impl("bottleneck", _autocast(_device), f"Autocast{_device.upper()}")
+torch.library.register_fake("involution::bottleneck", _fake, lib=LIBRARY)

@@ -1,0 +1,138 @@
+// The operator of ops/bottleneck.py for CPU tensors: shapes are checked, because what follows writes to memory.
+#define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "block.h"
+
+namespace involution {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Ints = std::vector<int64_t>;
+
+#if defined(__linux__) && defined(__x86_64__)
+// Linux lends the registers of AMX to a process that asks for them.
+bool lends_tiles() {
+  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a, b, c, d;
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) && (d & amx_tile) &&
+         !syscall(SYS_arch_prctl, request, tile_data);
+}
+#endif
+
+// The best way of this processor; INVOLUTION_CPU may ask for a lesser one, "avx512" or "avx512_bf16".
+Pairs pairs() {
+  static const Pairs best = [] {
+    Pairs found = Pairs::widened;
+#if defined(__linux__) && defined(__x86_64__)
+    const char* wanted = std::getenv("INVOLUTION_CPU");
+    const auto allowed = [&](const char* name) { return !wanted || !std::strcmp(wanted, name); };
+    if (std::strcmp(chosen().name, "avx512")) return found;
+    if (allowed("avx512_bf16") && __builtin_cpu_supports("avx512bf16")) found = Pairs::dotted;
+    if (allowed("amx") && lends_tiles()) found = Pairs::tiled;
+#endif
+    return found;
+  }();
+  return best;
+}
+
+Image image(const Tensor& t) {
+  STD_TORCH_CHECK(t.dim() == 4, "involution: expected a tensor of 4 dimensions");
+  const Dtype dtype = t.scalar_type() == ScalarType::Float ? Dtype::float32 : Dtype::bfloat16;
+  return {t.data_ptr(), dtype, t.size(0), t.size(1), t.size(2), t.size(3), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
+}
+
+Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {
+  int32_t scalar_type;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &scalar_type));
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      sizes.size(), sizes.data(), strides.data(), scalar_type, aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+Tensor empty_channels_last(const Tensor& like, int64_t b, int64_t c, int64_t h, int64_t w) {
+  return empty_strided(like, {b, c, h, w}, {h * w * c, 1, w * c, c});
+}
+
+Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t copies, const Tensor& x) {
+  STD_TORCH_CHECK(panels.scalar_type() == x.scalar_type() && panels.is_cpu() && panels.is_contiguous() &&
+                      bias.scalar_type() == ScalarType::Float && bias.is_cpu() && bias.is_contiguous(),
+                  "involution: expected packed weights in the dtype of x and biases in float32");
+  STD_TORCH_CHECK(panels.dim() == 3 && bias.dim() == 1, "involution: expected packed weights");
+  const int64_t together = x.scalar_type() == ScalarType::Float ? 1 : 2;
+  const Matrix m{panels.data_ptr(), static_cast<const float*>(bias.data_ptr()), bias.size(0) / copies,
+                 panels.size(1) * together};
+  STD_TORCH_CHECK(panels.size(2) == 32 * together && m.depth % (16 * together) == 0 && m.depth >= depth &&
+                      m.columns % 16 == 0 && m.columns * copies == bias.size(0) &&
+                      panels.size(0) == (m.columns + 31) / 32 * copies,
+                  "involution: packed weights and biases do not fit");
+  return m;
+}
+
+Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
+                  const Ints stride, const Ints dilation, bool projection) {
+  STD_TORCH_CHECK(images.scalar_type() == ScalarType::Float || images.scalar_type() == ScalarType::BFloat16,
+                  "x: expected float32 or bfloat16");
+  for (const Ints* pair : {&window, &stride, &dilation})
+    STD_TORCH_CHECK(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
+  STD_TORCH_CHECK(groups > 0 && images.dim() == 4, "involution: expected groups and an image");
+  Tensor x = images;
+  if (x.stride(1) != 1) {
+    x = empty_channels_last(images, images.size(0), images.size(1), images.size(2), images.size(3));
+    torch::stable::copy_(x, images);
+  }
+  const Image from = image(x);
+  const int64_t chunk_groups = groups < 4 ? groups : 4, chunks = (groups + chunk_groups - 1) / chunk_groups;
+  Block block{};
+  block.enter = matrix(enter, enter_bias, from.channels, 1, x);
+  const int64_t mid = block.enter.columns;
+  block.reduce = matrix(reduce, reduce_bias, mid, 1, x);
+  block.span = matrix(span, span_bias, block.reduce.columns, chunks, x);
+  block.leave = matrix(leave, leave_bias, mid + (projection ? from.channels : 0), 1, x);
+  for (const Tensor* t : {&scale, &shift})
+    STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float && t->dim() == 1 && t->is_contiguous() && t->size(0) == mid,
+                    "involution: expected scale and shift in float32");
+  block.scale = static_cast<const float*>(scale.data_ptr());
+  block.shift = static_cast<const float*>(shift.data_ptr());
+  block.window = {groups, window[0], window[1], stride[0], stride[1], dilation[0] * (window[0] - 1) / 2,
+                  dilation[1] * (window[1] - 1) / 2, dilation[0], dilation[1]};
+  block.chunks = chunks, block.chunk_groups = chunk_groups, block.projection = projection;
+  STD_TORCH_CHECK(from.channels % 16 == 0 && mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
+  STD_TORCH_CHECK(block.span.columns >= chunk_groups * window[0] * window[1], "involution: the span lacks taps");
+  STD_TORCH_CHECK(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
+                  "involution: an identity shortcut needs equal shapes");
+  const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + stride[0] - 1) / stride[0],
+                                       (from.width + stride[1] - 1) / stride[1]);
+  if (!y.numel()) return y;
+  const auto pass = chosen().bottleneck;
+  const int64_t bytes = pass(block, pairs(), from, image(y), nullptr);
+  const Tensor memory = empty_strided(enter_bias, {bytes / 4 + 16}, {1});  // throws if there is none
+  char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data_ptr()) + 63) / 64 * 64);
+  pass(block, pairs(), from, image(y), aligned);
+  return y;
+}
+
+}  // namespace
+}  // namespace involution
+
+STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
+  library.impl("bottleneck", TORCH_BOX(&involution::bottleneck));
+}

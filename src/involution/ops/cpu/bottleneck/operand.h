@@ -1,0 +1,45 @@
+// The left factor of a product: some pixels, each with `depth` channels.
+//
+// It lies in memory in the order in which a product reads it: 64 bytes of channels of one pixel, then of the next, for
+// a tile of pixels; then their next 64 bytes of channels. So every load of the inner loop has a constant offset, and no
+// two lines of a tile fall into the same set of a cache, whatever the number of channels.
+
+constexpr int kPanelColumns = 32;
+
+template <class E>
+struct Operand {
+  static constexpr int line = 64 / sizeof(E);                              // channels
+  static constexpr int tile = sizeof(E) == 4 ? int(kTile[0]) : 16;         // pixels of one layout tile
+  static constexpr int step = sizeof(E) == 4 ? tile : 2 * tile;            // pixels of one product
+  E* data;
+  int64_t depth;
+
+  static int64_t size(int64_t pixels, int64_t depth) { return (pixels + step - 1) / step * step * depth; }
+  E* at(int64_t pixel, int64_t channel) const {
+    return data + pixel / tile * tile * depth + (channel / line * tile + pixel % tile) * line + channel % line;
+  }
+};
+
+typedef uint16_t HalfRegister __attribute__((vector_size(kRegister / 2)));
+typedef uint16_t HalfRegisterUnaligned __attribute__((vector_size(kRegister / 2), aligned(2), may_alias));
+typedef uint32_t BitsRegister __attribute__((vector_size(kRegister)));
+
+// One register of channels, from and to memory of any of the two types.
+inline Vector<float> read_register(const float* p) { return load(p); }
+inline Vector<float> read_register(const bfloat16* p) {
+  const HalfRegister bits = *reinterpret_cast<const HalfRegisterUnaligned*>(p);
+  return (Vector<float>)(__builtin_convertvector(bits, BitsRegister) << 16);
+}
+inline void write_register(float* p, Vector<float> v) { store(p, v); }
+inline void write_register(bfloat16* p, Vector<float> v) {
+  const BitsRegister bits = (BitsRegister)v;
+  const BitsRegister rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
+  const BitsRegister nan = (BitsRegister)(v != v);
+  *reinterpret_cast<HalfRegisterUnaligned*>(p) =
+      __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0), HalfRegister);
+}
+
+inline Vector<float> relu(Vector<float> v) {
+  const Vector<float> zero{};
+  return v < zero ? zero : v;  // NaN stays NaN
+}

@@ -1,0 +1,97 @@
+// Products in bfloat16 on the instructions made for them, which multiply two depths at once. Not every processor with
+// AVX-512 has them: binding.cpp asks. Written as assembly, because that needs no other compiler target for this file.
+
+#if defined(__x86_64__) && INVOLUTION_REGISTER_BYTES == 64
+#define INVOLUTION_HAS_PAIRS 1
+
+// AVX512-BF16: 8 pixels, 2 registers of columns; a pair of depths of one pixel is one number to broadcast.
+INVOLUTION_LOOP void multiply_dotted_tile(const bfloat16* a, const bfloat16* panel, int64_t depth, float* sums) {
+  constexpr int J = 8, N = 2, tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line;
+  Vector<float> sum[J][N] = {};
+  for (int64_t k = 0; k < depth; k += line, a += tile * line, panel += line * kPanelColumns) {
+#pragma GCC unroll 2
+    for (int i = 0; i < line / 2; ++i) {
+      const uint32_t* weights = reinterpret_cast<const uint32_t*>(panel) + i * kPanelColumns;
+      const Vector<uint32_t> row[N] = {load(weights), load(weights + 16)};
+      unroll<J>([&](auto j) {
+        const Vector<uint32_t> factor = broadcast(reinterpret_cast<const uint32_t*>(a)[j * line / 2 + i]);
+        unroll<N>([&](auto n) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum[j][n]) : "v"(row[n]), "v"(factor)); });
+      });
+    }
+  }
+  unroll<J>([&](auto j) { unroll<N>([&](auto n) { store(sums + j * kPanelColumns + n * 16, sum[j][n]); }); });
+}
+
+inline void multiply_dotted(const bfloat16* a, const void* panel, int64_t depth, int64_t pixels, int64_t,
+                            float* sums) {
+  constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line;
+  for (int64_t p = 0; p < pixels; p += 8)
+    multiply_dotted_tile(a + p / tile * tile * depth + p % tile * line, static_cast<const bfloat16*>(panel), depth,
+                         sums + p * kPanelColumns);
+}
+
+// AMX: eight registers of 16 rows of 64 bytes. Tiles 0 to 3 sum 2 x 16 pixels by 2 x 16 columns; 4 and 5 hold pixels, 6
+// and 7 weights.
+#define INVOLUTION_TILE_LOAD(tile, from, stride) \
+  asm volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"(int64_t(stride)) : "memory")
+#define INVOLUTION_TILE_STORE(tile, to, stride) \
+  asm volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"(int64_t(stride)) : "memory")
+#define INVOLUTION_TILE_MULTIPLY(sum, pixels, weights) \
+  asm volatile("tdpbf16ps %%tmm" #weights ", %%tmm" #pixels ", %%tmm" #sum ::)
+#define INVOLUTION_TILE_ZERO(tile) asm volatile("tilezero %%tmm" #tile ::)
+
+// A thread sets its tiles up before it multiplies and gives them back.
+struct TileConfiguration {
+  const bool used;
+  explicit TileConfiguration(bool used) : used(used) {
+    struct {
+      uint8_t palette = 1, start = 0, reserved[14] = {};
+      uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } const all;
+    static_assert(sizeof(all) == 64);
+    if (used) asm volatile("ldtilecfg %0" ::"m"(all) : "memory");
+  }
+  ~TileConfiguration() {
+    if (used) asm volatile("tilerelease" ::: "memory");
+  }
+};
+
+inline void multiply_tiled(const bfloat16* a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
+                           float* sums) {
+  constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line, sums_row = kPanelColumns * 4;
+  const bool more_pixels = pixels > tile, more_columns = columns > 16;
+  const bfloat16 *weights = static_cast<const bfloat16*>(panel), *b = a + tile * depth;
+  INVOLUTION_TILE_ZERO(0);
+  INVOLUTION_TILE_ZERO(1);
+  INVOLUTION_TILE_ZERO(2);
+  INVOLUTION_TILE_ZERO(3);
+  for (int64_t k = 0; k < depth; k += line) {
+    INVOLUTION_TILE_LOAD(4, a + k * tile, 64);
+    INVOLUTION_TILE_LOAD(6, weights + k * kPanelColumns, kPanelColumns * 4);
+    INVOLUTION_TILE_MULTIPLY(0, 4, 6);
+    if (more_columns) {
+      INVOLUTION_TILE_LOAD(7, weights + k * kPanelColumns + 32, kPanelColumns * 4);
+      INVOLUTION_TILE_MULTIPLY(1, 4, 7);
+    }
+    if (more_pixels) {
+      INVOLUTION_TILE_LOAD(5, b + k * tile, 64);
+      INVOLUTION_TILE_MULTIPLY(2, 5, 6);
+      if (more_columns) INVOLUTION_TILE_MULTIPLY(3, 5, 7);
+    }
+  }
+  INVOLUTION_TILE_STORE(0, sums, sums_row);
+  INVOLUTION_TILE_STORE(1, sums + 16, sums_row);
+  INVOLUTION_TILE_STORE(2, sums + tile * kPanelColumns, sums_row);
+  INVOLUTION_TILE_STORE(3, sums + tile * kPanelColumns + 16, sums_row);
+}
+
+#undef INVOLUTION_TILE_LOAD
+#undef INVOLUTION_TILE_STORE
+#undef INVOLUTION_TILE_MULTIPLY
+#undef INVOLUTION_TILE_ZERO
+#else
+struct TileConfiguration {
+  explicit TileConfiguration(bool) {}
+};
+#endif

@@ -1,0 +1,255 @@
+// One bottleneck block in one pass:
+//
+//   h = relu(W1 x + b1)                            enter
+//   r = relu(Wr pool(h) + br)
+//   g = relu(scale * involution(h, Ws r + bs) + shift)       mix
+//   y = relu(W3 g + b3 + shortcut(x))              leave
+//
+// x is read and y is written once. h, r, the kernels and g live in scratch memory for some rows at a time: a *band* of
+// output rows, about kBandPixels of them, makes one round over the weights worth its reading. Rows are counted through
+// the batch, row i of image b being b * height + i, so that small images share a band.
+
+constexpr int64_t kBandPixels = 98;
+
+// Scratch memory, handed out piece by piece; from null it only counts.
+struct Arena {
+  char* next;
+  template <class T>
+  T* take(int64_t count) {
+    T* const piece = reinterpret_cast<T*>(next);
+    next += (count * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+};
+
+template <class E>
+inline Operand<E> take_operand(Arena& arena, int64_t pixels, int64_t depth) {
+  return {arena.take<E>(Operand<E>::size(pixels, depth)), depth};
+}
+
+inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+inline int64_t panels(const Matrix& m) { return (m.columns + kPanelColumns - 1) / kPanelColumns; }
+
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+  // Part `i` of `count` nearly equal ones.
+  Range part(int64_t i, int64_t count) const {
+    return {begin + size() * i / count, begin + size() * (i + 1) / count};
+  }
+};
+
+// Sizes that follow from the shapes.
+struct Shape {
+  const Window& w;
+  const int64_t height, width, out_height, out_width;
+  const int64_t in_rows, out_rows;  // of a band, on either side of the window
+  const int64_t columns;            // of a row of h with the zeros around it
+  const int64_t reach;              // rows of h that one output row sees
+
+  Shape(const Block& block, const Image& x, const Image& y)
+      : w(block.window),
+        height(x.height),
+        width(x.width),
+        out_height(y.height),
+        out_width(y.width),
+        in_rows(most(1, (kBandPixels + width - 1) / width)),
+        out_rows(most(1, (kBandPixels + out_width - 1) / out_width)),
+        columns(most((out_width - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1, width + w.pad_w)),
+        reach(most((w.kh - 1) * w.dilation_h + 1, w.pad_h + w.stride_h)) {}
+
+  int64_t ring() const { return (out_rows - 1) * w.stride_h + reach; }
+  // The row of h behind the last that output row q sees.
+  int64_t needed(int64_t q) const {
+    const int64_t bottom = q % out_height * w.stride_h - w.pad_h + reach;
+    return q / out_height * height + least(height, bottom);
+  }
+};
+
+// Rows of h, [channels / lanes][columns][lanes] each with zeros on both sides; row q lies in place q % rows.
+struct Ring {
+  float* data;
+  int64_t rows, block, row;
+  Ring(Arena& arena, const Shape& s, int64_t channels, int64_t rows)
+      : rows(rows), block(s.columns * lanes<float>), row(channels * s.columns) {
+    data = arena.take<float>((rows + 1) * row);
+  }
+  float* at(int64_t q) const { return data + q % rows * row; }
+  float* zeros() const { return data + rows * row; }
+};
+
+// D: of x and y in memory; E: of the left factors.
+template <class D, class E>
+struct Pass {
+  static constexpr int L = lanes<float>;
+  using W = D;
+  const Block& block;
+  const Image &x, &y;
+  const Shape s;
+  const Product<E> product;
+  const int64_t mid, span_columns;
+  const Loops<float> loops;
+  Operand<E> entering, centre, reduced;
+  float *kernels, *sums;
+  int64_t* places;
+  const float** window_rows;
+
+  Pass(const Block& block, const Image& x, const Image& y, Product<E> product, Arena& arena)
+      : block(block),
+        x(x),
+        y(y),
+        s(block, x, y),
+        product(product),
+        mid(block.enter.columns),
+        span_columns(block.span.columns),
+        loops(choose<float, true>(block.window)) {
+    const int64_t in_pixels = s.in_rows * s.width, out_pixels = s.out_rows * s.out_width;
+    entering = take_operand<E>(arena, in_pixels, block.enter.depth);
+    centre = take_operand<E>(arena, out_pixels, block.reduce.depth);
+    reduced = take_operand<E>(arena, out_pixels, block.span.depth);
+    kernels = arena.take<float>(round_up(out_pixels, Operand<E>::step) * span_columns);
+    sums = arena.take<float>(Operand<E>::step * kPanelColumns);
+    places = arena.take<int64_t>(most(in_pixels, out_pixels));
+    window_rows = arena.take<const float*>(2 * block.window.kh);
+  }
+
+  // Channels that only fill up a line are multiplied by weights of zero, and must be numbers.
+  static void clear(const Operand<E>& a, int64_t pixels, int64_t channels) {
+    if (a.depth > channels) __builtin_memset(a.data, 0, Operand<E>::size(pixels, a.depth) * sizeof(E));
+  }
+  void clear() const {
+    clear(entering, s.in_rows * s.width, x.channels);
+    clear(centre, s.out_rows * s.out_width, mid);
+    clear(reduced, s.out_rows * s.out_width, block.reduce.columns);
+  }
+  void clear(const Ring& h, const Operand<E>& g) const {
+    clear();
+    clear(g, s.out_rows * s.out_width, mid + (block.projection ? x.channels : 0));
+    __builtin_memset(h.zeros(), 0, h.row * sizeof(float));
+  }
+
+  // finish(pixel, first column, sums) for registers of all pixels and the columns of some panels
+  template <class F>
+  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
+    for (int64_t panel = some.begin; panel < some.end; ++panel) {
+      const int64_t first = panel * kPanelColumns, count = least(kPanelColumns, m.columns - first);
+      const W* weights = static_cast<const W*>(m.panels) + first * m.depth;
+      for (int64_t p = 0; p < pixels; p += Operand<E>::step) {
+        const int64_t tile = least(Operand<E>::step, pixels - p);
+        product(a.at(p, 0), weights, m.depth, tile, count, sums);
+        for (int64_t i = 0; i < tile; ++i)
+          for (int64_t n = 0; n < count; n += L)
+            finish(p + i, first + n, load(sums + i * kPanelColumns + n) + load(m.bias + first + n));
+      }
+    }
+  }
+
+  D* pixel(const Image& image, int64_t q, int64_t column) const {
+    return static_cast<D*>(image.data) + q / image.height * image.stride_b + q % image.height * image.stride_h +
+           column * image.stride_w;
+  }
+
+  static void copy(const D* from, const Operand<E>& to, int64_t p, int64_t first, int64_t channels) {
+    for (int64_t c = 0; c < channels; c += L) write_register(to.at(p, first + c), read_register(from + c));
+  }
+
+  // Rows of h.
+  void enter(Range rows, Range some, const Ring& h) const {
+    for (int64_t q = rows.begin, p = 0; q < rows.end; ++q) {
+      float* row = h.at(q);
+      for (int64_t k = some.begin * kPanelColumns / L; k * L < least(some.end * kPanelColumns, mid); ++k) {
+        __builtin_memset(row + k * h.block, 0, s.w.pad_w * L * sizeof(float));
+        const int64_t behind = s.w.pad_w + s.width;
+        __builtin_memset(row + k * h.block + behind * L, 0, (s.columns - behind) * L * sizeof(float));
+      }
+      for (int64_t j = 0; j < s.width; ++j, ++p) {
+        copy(pixel(x, q, j), entering, p, 0, x.channels);
+        places[p] = row - h.data + (s.w.pad_w + j) * L;
+      }
+    }
+    multiply(entering, rows.size() * s.width, block.enter, some, [&](int64_t p, int64_t n, Vector<float> sum) {
+      store(h.data + places[p] + n / L * h.block, relu(sum));
+    });
+  }
+
+  // The pixels of h that kernels are generated from: h itself, or means over the stride.
+  void read_centre(Range rows, const Ring& h) const {
+    for (int64_t q = rows.begin, p = 0; q < rows.end; ++q) {
+      const int64_t top = q % s.out_height * s.w.stride_h, first = q / s.out_height * s.height + top;
+      const int64_t rows_in = least(s.w.stride_h, s.height - top);
+      for (int64_t j = 0; j < s.out_width; ++j, ++p) {
+        const int64_t left = j * s.w.stride_w, columns_in = least(s.w.stride_w, s.width - left);
+        const float share = 1.0f / float(rows_in * columns_in);
+        for (int64_t k = 0; k < mid / L; ++k) {
+          Vector<float> mean{};
+          for (int64_t u = 0; u < rows_in; ++u)
+            for (int64_t v = 0; v < columns_in; ++v)
+              mean += load(h.at(first + u) + k * h.block + (s.w.pad_w + left + v) * L);
+          write_register(centre.at(p, k * L), rows_in * columns_in > 1 ? mean * share : mean);
+        }
+      }
+    }
+  }
+
+  // g of a band, and behind it x where the shortcut is a projection.
+  void mix(Range rows, Range chunks, const Ring& h, const Operand<E>& g) const {
+    const int64_t pixels = rows.size() * s.out_width;
+    read_centre(rows, h);
+    multiply(centre, pixels, block.reduce, {0, panels(block.reduce)}, [&](int64_t p, int64_t n, Vector<float> sum) {
+      if (n < reduced.depth) write_register(reduced.at(p, n), relu(sum));
+    });
+    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+      const int64_t each = panels(block.span) * kPanelColumns;
+      const Matrix span{static_cast<const W*>(block.span.panels) + chunk * each * block.span.depth,
+                        block.span.bias + chunk * span_columns, span_columns, block.span.depth};
+      multiply(reduced, pixels, span, {0, panels(span)},
+               [&](int64_t p, int64_t n, Vector<float> sum) { store(kernels + p * span_columns + n, sum); });
+      const Range groups{chunk * block.chunk_groups, least(s.w.groups, (chunk + 1) * block.chunk_groups)};
+      for (int64_t q = rows.begin; q < rows.end; ++q) aggregate(q, (q - rows.begin) * s.out_width, groups, h, g);
+    }
+    if (!block.projection) return;
+    // Each part of the chunks brings its share of x.
+    const int64_t begin = x.channels / L * chunks.begin / block.chunks * L;
+    const int64_t end = x.channels / L * chunks.end / block.chunks * L;
+    for (int64_t q = rows.begin, p = 0; q < rows.end; ++q)
+      for (int64_t j = 0; j < s.out_width; ++j, ++p) {
+        const int64_t row = q / s.out_height * s.height + q % s.out_height * s.w.stride_h;
+        copy(pixel(x, row, j * s.w.stride_w) + begin, g, p, mid + begin, end - begin);
+      }
+  }
+
+  // One row of the involution; pixel p is its first in g.
+  void aggregate(int64_t q, int64_t p, Range groups, const Ring& h, const Operand<E>& g) const {
+    const int64_t image = q / s.out_height * s.height, top = q % s.out_height * s.w.stride_h - s.w.pad_h;
+    const int64_t registers = mid / s.w.groups / L;
+    const float** shifted = window_rows + s.w.kh;
+    for (int64_t u = 0; u < s.w.kh; ++u) {
+      const int64_t row = top + u * s.w.dilation_h;
+      window_rows[u] = row >= 0 && row < s.height ? h.at(image + row) : h.zeros();
+    }
+    for_tiles(loops.forward, s.out_width, true, [&](int tile, int64_t j) {
+      for (int64_t k = groups.begin * registers; k < groups.end * registers; ++k) {
+        for (int64_t u = 0; u < s.w.kh; ++u) shifted[u] = window_rows[u] + k * h.block + j * s.w.stride_w * L;
+        const float* taps = kernels + (p + j) * span_columns + (k / registers - groups.begin) * s.w.taps();
+        loops.forward[tile](shifted, taps, span_columns, 0, s.w, sums, L);
+        const Vector<float> scale = load(block.scale + k * L), shift = load(block.shift + k * L);
+        for (int i = 0; i < kTile[tile]; ++i)
+          write_register(g.at(p + j + i, k * L), relu(scale * load(sums + i * L) + shift));
+      }
+    });
+  }
+
+  void leave(Range rows, Range some, const Operand<E>& g) const {
+    for (int64_t q = rows.begin, p = 0; q < rows.end; ++q)
+      for (int64_t j = 0; j < s.out_width; ++j, ++p) places[p] = pixel(y, q, j) - static_cast<D*>(y.data);
+    const bool same = !block.projection;
+    const D* shortcut = static_cast<const D*>(x.data);
+    multiply(g, rows.size() * s.out_width, block.leave, some, [&](int64_t p, int64_t n, Vector<float> sum) {
+      if (same) sum += read_register(shortcut + places[p] + n);
+      write_register(static_cast<D*>(y.data) + places[p] + n, relu(sum));
+    });
+  }
+};

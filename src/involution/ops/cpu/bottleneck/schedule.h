@@ -1,0 +1,152 @@
+// Who computes what. A thread that has whole images takes one band of output rows after the other, with the rows of h
+// that they see in a ring. The images that are left when all threads have had equally many (at batch 1, all of them) are
+// computed by all threads together in three phases: h of all rows, then g, then y. In each phase bands of rows are dealt
+// out, and shares of the channels where there are fewer bands than threads.
+
+template <class D, class E>
+struct Schedule {
+  const Block& block;
+  const Image &x, &y;
+  const Product<E> product;
+  const bool tiled;
+  const Shape s;
+  const int64_t threads, alone, shared;  // images that each thread has alone, and images that they share
+  const int64_t mid, bands;              // bands of the shared images
+
+  Schedule(const Block& block, const Image& x, const Image& y, Product<E> product, bool tiled)
+      : block(block),
+        x(x),
+        y(y),
+        product(product),
+        tiled(tiled),
+        s(block, x, y),
+        threads(thread_count()),
+        alone(x.batch / threads),
+        shared(x.batch % threads),
+        mid(block.enter.columns),
+        bands(count_bands(shared * s.out_height, s.out_rows)) {}
+
+  // As many for every thread, if there are enough.
+  int64_t count_bands(int64_t rows, int64_t band) const {
+    const int64_t count = (rows + band - 1) / band;
+    return count < threads ? count : least(rows, round_up(count, threads));
+  }
+
+  // What one thread needs alone and what it needs beside the shared memory, in bytes.
+  int64_t own_memory() const {
+    Arena arena{};
+    Pass<D, E>(block, x, y, product, arena);
+    if (alone) Ring(arena, s, mid, s.ring()), take_g(arena);
+    return arena.next - static_cast<char*>(nullptr);
+  }
+  int64_t shared_memory() const {
+    Arena arena{};
+    if (shared) Ring(arena, s, mid, shared * s.height);
+    for (int64_t band = 0; band < bands; ++band) take_g(arena);
+    return arena.next - static_cast<char*>(nullptr);
+  }
+  int64_t memory() const { return threads * own_memory() + shared_memory(); }
+
+  Operand<E> take_g(Arena& arena) const {
+    return take_operand<E>(arena, s.out_rows * s.out_width, block.leave.depth);
+  }
+
+  // f(share) on all threads, each with its tiles set up
+  template <class F>
+  void on_threads(const F& f) const {
+    struct Context {
+      const F& f;
+      bool tiled;
+    } context{f, tiled};
+    parallel_for(
+        threads, 1,
+        [](void* pointer, int64_t begin, int64_t end) {
+          const Context& c = *static_cast<Context*>(pointer);
+          const TileConfiguration tiles(c.tiled);
+          for (int64_t share = begin; share < end; ++share) c.f(share);
+        },
+        &context);
+  }
+
+  void run(char* memory) const {
+    const int64_t own = own_memory();
+    if (alone)
+      on_threads([&](int64_t share) {
+        compute_images({share * alone, (share + 1) * alone}, Arena{memory + share * own});
+      });
+    if (shared) compute_shared({threads * alone, x.batch}, memory, own);
+  }
+
+  void compute_images(Range images, Arena arena) const {
+    const Pass<D, E> pass(block, x, y, product, arena);
+    const Ring h(arena, s, mid, s.ring());
+    const Operand<E> g = take_g(arena);
+    pass.clear(h, g);
+    const int64_t end = images.end * s.out_height;
+    for (int64_t q = images.begin * s.out_height, next = images.begin * s.height; q < end; q += s.out_rows) {
+      const Range rows{q, least(end, q + s.out_rows)};
+      for (const int64_t needed = s.needed(rows.end - 1); next < needed;) {
+        const Range ahead{next, least(needed, next + s.in_rows)};
+        pass.enter(ahead, {0, panels(block.enter)}, h);
+        next = ahead.end;
+      }
+      pass.mix(rows, {0, block.chunks}, h, g);
+      pass.leave(rows, {0, panels(block.leave)}, g);
+    }
+  }
+
+  void compute_shared(Range images, char* memory, int64_t own) const {
+    Arena common{memory + threads * own};
+    const Ring h(common, s, mid, images.size() * s.height);
+    char* const features = common.next;
+    const auto g = [&](int64_t band) {
+      Arena arena{features};
+      const Operand<E> first = take_g(arena);
+      return Operand<E>{first.data + band * ((arena.next - features) / int64_t(sizeof(E))), first.depth};
+    };
+    const Range in{images.begin * s.height, images.end * s.height};
+    const Range out{images.begin * s.out_height, images.end * s.out_height};
+    // f(pass, band, its rows, its share of `channels`)
+    const auto deal = [&](Range rows, int64_t bands, int64_t channels, const auto& f) {
+      const int64_t parts = least(channels, (threads + bands - 1) / bands);
+      on_threads([&](int64_t share) {
+        Arena arena{memory + share * own};
+        const Pass<D, E> pass(block, x, y, product, arena);
+        const Range tasks = Range{0, bands * parts}.part(share, threads);
+        for (int64_t task = tasks.begin; task < tasks.end; ++task)
+          f(pass, task / parts, rows.part(task / parts, bands), Range{0, channels}.part(task % parts, parts));
+      });
+    };
+    common = Arena{memory};
+    const Pass<D, E> first(block, x, y, product, common);
+    for (int64_t band = 0; band < bands; ++band) first.clear(h, g(band));
+    deal(in, count_bands(in.size(), s.in_rows), panels(block.enter),
+         [&](const auto& pass, int64_t, Range rows, Range some) { pass.clear(), pass.enter(rows, some, h); });
+    deal(out, bands, block.chunks, [&](const auto& pass, int64_t band, Range rows, Range some) {
+      pass.clear(), pass.mix(rows, some, h, g(band));
+    });
+    deal(out, bands, panels(block.leave),
+         [&](const auto& pass, int64_t band, Range rows, Range some) { pass.leave(rows, some, g(band)); });
+  }
+};
+
+template <class D, class E>
+int64_t run_schedule(const Block& block, const Image& x, const Image& y, Product<E> product, bool tiled, char* memory) {
+  const Schedule<D, E> schedule(block, x, y, product, tiled);
+  if (memory) schedule.run(memory);
+  return schedule.memory();
+}
+
+// The bytes of scratch memory that the pass needs; with `memory`, which has them, the pass itself.
+inline int64_t bottleneck(const Block& block, Pairs pairs, const Image& x, const Image& y, char* memory) {
+  if (x.dtype == Dtype::float32)
+    return run_schedule<float, float>(block, x, y, multiply_by_register<float>, false, memory);
+#if INVOLUTION_HAS_PAIRS
+  if (pairs != Pairs::widened) {
+    const bool tiled = pairs == Pairs::tiled;
+    return run_schedule<bfloat16, bfloat16>(block, x, y, tiled ? multiply_tiled : multiply_dotted, tiled, memory);
+  }
+#endif
+  (void)pairs;
+  return run_schedule<bfloat16, float>(block, x, y, multiply_by_register<bfloat16>, false, memory);
+}
