@@ -7,6 +7,8 @@ from torch import nn
 
 import involution.models
 from involution.models import prepare
+from involution.models.fused import FusedBottleneck
+from involution.models.skeleton.trunk import Bottleneck
 
 
 def trained(name, **options):
@@ -38,3 +40,35 @@ def test_a_network_that_changes_is_refused():
 
 def test_it_is_public():
     assert involution.models.prepare is prepare
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(32, 32), (33, 95), (224, 161)])
+def test_every_block_of_a_rednet_is_one_operator(size):
+    model = trained("rednet26").double()
+    x = torch.rand(3, 3, *size, dtype=torch.float64)
+    expected = model(x)
+    prepared = prepare(model.float())
+    assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 8
+    assert not any(isinstance(module, Bottleneck) for module in prepared.modules())
+    assert ((prepared(x.float()) - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+@torch.no_grad()
+def test_a_prepared_backbone_gives_the_same_maps():
+    model = trained("rednet26", features_only=True, stem_kernel_size=7, output_stride=16)
+    x = torch.rand(2, 3, 65, 96)
+    for got, expected in zip(prepare(model)(x), model(x), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_prepared_network_can_be_exported():
+    model = prepare(trained("rednet26"))
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 5)  # contiguous images, converted at the door
+    x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    dimensions = {0: torch.export.Dim("batch"), 2: None, 3: None}
+    exported = torch.export.export(model, (x,), dynamic_shapes=({**dimensions},))
+    assert sum("involution.bottleneck" in str(node.target) for node in exported.graph.nodes) == 8
+    more = torch.rand(3, 3, 64, 64)
+    torch.testing.assert_close(exported.module()(more), model(more))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class FusedBottleneck(nn.Module):
         return y
 
 
-def is_fusable(block: nn.Module) -> bool:
+def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
     """Return whether the operator does what the block does."""
     if not isinstance(block, Bottleneck) or not isinstance(block.conv2, Involution2d):
         return False
@@ -59,7 +59,7 @@ def is_fusable(block: nn.Module) -> bool:
     if not isinstance(block.downsample, nn.Identity):
         if not (isinstance(block.downsample, nn.Sequential) and len(block.downsample) == 2):
             return False
-        norms.append(block.downsample[1])  # type: ignore[arg-type]
+        norms.append(block.downsample[1])
     if not (isinstance(mixer.conv1, nn.Sequential) and len(mixer.conv1) == 3 and isinstance(mixer.proj, nn.Identity)):
         return False
     norms.append(mixer.conv1[1])

@@ -5,9 +5,9 @@
     g = relu(scale · involution2d(h, Wₛ r + bₛ) + shift)
     y = relu(W₃ g + b₃ + shortcut)        shortcut = x or W_d x + b_d, every stride-th pixel of x
 
-Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32]
-in float32 and [N/32, K/2, 64] in bfloat16 (two input channels side by side), the input channels filled up with zeros to 64 bytes. Output channels are
-filled up to a multiple of 16. The layout is the same on every machine, so that a prepared network can be saved.
+Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32] in
+float32 and [N/32, K/2, 64] in bfloat16, two input channels side by side. Zeros fill input channels up to 64 bytes and
+output channels up to a multiple of 16. The layout is the same on every machine, so a prepared network can be saved.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _autocast(device: str) -> Any:
     return cast
 
 
-@register_flop_formula(_op)  # type: ignore[untyped-decorator]
+@register_flop_formula(_op)
 def _flops(x: Ints, *arguments: Any, **_: Any) -> int:
     enter_bias, reduce_bias, leave_bias = arguments[1][0], arguments[3][0], arguments[9][0]
     groups, window, stride, _, projection = arguments[10:]

@@ -70,6 +70,16 @@ Tensor empty_channels_last(const Tensor& like, int64_t b, int64_t c, int64_t h, 
   return empty_strided(like, {b, c, h, w}, {h * w * c, 1, w * c, c});
 }
 
+// The same images with the channels of a pixel, the pixels of a row and the rows one behind the other.
+Tensor channels_last(const Tensor& images) {
+  const int64_t b = images.size(0), c = images.size(1), h = images.size(2), w = images.size(3);
+  if (images.stride(1) == 1 && images.stride(3) == c && images.stride(2) == w * c && images.stride(0) == h * w * c)
+    return images;
+  Tensor copied = empty_channels_last(images, b, c, h, w);
+  torch::stable::copy_(copied, images);
+  return copied;
+}
+
 Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t copies, const Tensor& x) {
   STD_TORCH_CHECK(panels.scalar_type() == x.scalar_type() && panels.is_cpu() && panels.is_contiguous() &&
                       bias.scalar_type() == ScalarType::Float && bias.is_cpu() && bias.is_contiguous(),
@@ -94,11 +104,7 @@ Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter
   for (const Ints* pair : {&window, &stride, &dilation})
     STD_TORCH_CHECK(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
   STD_TORCH_CHECK(groups > 0 && images.dim() == 4, "involution: expected groups and an image");
-  Tensor x = images;
-  if (x.stride(1) != 1) {
-    x = empty_channels_last(images, images.size(0), images.size(1), images.size(2), images.size(3));
-    torch::stable::copy_(x, images);
-  }
+  const Tensor x = channels_last(images);
   const Image from = image(x);
   const int64_t chunk_groups = groups < 4 ? groups : 4, chunks = (groups + chunk_groups - 1) / chunk_groups;
   Block block{};
