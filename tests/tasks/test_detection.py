@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.ops import box_convert
 
 from involution.cli import main
-from involution.data import COCO, InstanceMaskFolder, PredictionBatch
+from involution.data import COCO, DetectionBatch, InstanceMaskFolder, PredictionBatch
 from involution.tasks import CosinePerEpoch, Detection
 from involution.tasks.pictures import draw_objects
 
@@ -162,3 +162,11 @@ def test_compiled_is_backbone_with_neck():
 def test_mistakes(arguments, message):
     with pytest.raises(ValueError, match=message):
         task(**arguments)
+
+
+def test_the_loss_is_the_sum_of_the_detectors_losses(one_thread):
+    learner = task()
+    losses = {"loss_a": torch.tensor(1.0), "loss_b": torch.tensor(2.0), "loss_mask": torch.tensor(4.0)}
+    learner.net.forward = lambda images, targets: losses
+    learner.log = learner.log_dict = lambda *_, **__: None
+    assert learner.training_step(DetectionBatch([torch.rand(3, 8, 8)], [{}]), 0) == 7

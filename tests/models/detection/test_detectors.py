@@ -241,3 +241,39 @@ def test_profile_takes_a_detector_by_name():
     assert found["trainable_params"] < found["params"]
     with pytest.raises(ValueError, match="name: expected parts and arguments of retinanet"):
         profile("retinanet/rednet26/involution/involution/more/parts/than/it/has/of/them")
+
+
+def test_images_are_normalized_as_for_the_backbone():
+    for detector in (faster_rcnn("rednet26"), retinanet("rednet26")):
+        assert detector.transform.image_mean == [0.485, 0.456, 0.406]
+        assert detector.transform.image_std == [0.229, 0.224, 0.225]
+
+
+def test_heads_start_with_the_published_deviations():
+    torch.manual_seed(0)
+    detector = mask_rcnn("rednet26")
+    rpn, heads = detector.rpn.head, detector.roi_heads
+    expected = {
+        rpn.conv: 0.01,
+        rpn.cls_logits: 0.01,
+        rpn.bbox_pred: 0.01,
+        heads.box_predictor.cls_score: 0.01,
+        heads.box_predictor.bbox_pred: 0.001,
+        heads.box_head.fc6: (2 / (256 * 49 + 1024)) ** 0.5,
+        heads.box_head.fc7: (2 / 2048) ** 0.5,
+        heads.mask_head[0]: (2 / (256 * 9)) ** 0.5,
+        heads.mask_predictor.conv5_mask: (2 / (256 * 4)) ** 0.5,
+        heads.mask_predictor.mask_fcn_logits: (2 / 80) ** 0.5,
+    }
+    for layer, deviation in expected.items():
+        assert layer.weight.std().item() == pytest.approx(deviation, rel=0.12)
+        assert not layer.bias.any()
+    involved = mask_rcnn("rednet26", head="involution").roi_heads
+    assert involved.mask_head[0].conv2.conv.weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.12)
+    assert not involved.mask_head[0].conv2.conv.bias.any()
+    steady = mask_rcnn("rednet26", head="involution", num_classes=2, mask_init="identity").roi_heads
+    assert steady.mask_predictor.mask_fcn_logits.weight.std().item() == pytest.approx(0.01, rel=0.15)
+    for part in retinanet("rednet26").head.children():
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                assert layer.weight.std().item() == pytest.approx(0.01, rel=0.12)

@@ -132,3 +132,12 @@ def test_a_backbone_takes_the_weights_of_a_classifier_file(tmp_path):
 def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", SEGMENTORS)
+def test_a_tenth_of_the_channels_is_dropped_and_classifiers_start_small(name):
+    net = build(name)
+    rates = [m.p for m in net.modules() if isinstance(m, nn.Dropout2d)]
+    assert rates == [0.1] * (2 if name == "upernet" else 1)
+    heads = [net.decode_head, *([net.auxiliary_head] if name == "upernet" else [])]
+    assert all(head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.25) for head in heads)
