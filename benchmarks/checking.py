@@ -10,7 +10,7 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.rendering import MARKED, pages, stale
 
 CODE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
-UNIT = r"(?:x|\s?(?:[µnm]?s|[KMG]i?B|[KMG]i?B/s|%|G|seconds|minutes|hours|times))"
+UNIT = r"(?:x|\s?(?:[µnm]?s|[KMG]i?B(?:/s)?|%|G|seconds|minutes|hours|times))"
 FIGURE = re.compile(rf"(?<![\w.,@/-])\d[\d.,]*(?:\s+(?:to|and)\s+\d[\d.,]*)?{UNIT}(?![\w-])")
 """A number with a unit in which something is measured. 3x3, 224 x 224 and 16 channels are none."""
 

@@ -3,5 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-VALUES: dict[str, Callable[[], str]] = {}
+from benchmarks.measuring.shapes import GROUP_CHANNELS, STAGES, WINDOW
+from benchmarks.tables.cpu import measured
+
+BATCH, FLOAT32_BYTES = 16, 4
+UNFOLD = ("rednet50, unfold, channels last", "rednet50, unfold, NCHW")
+
+
+def network(mode: str, batch: int, *labels: str) -> str:
+    """Return the time of a network in float32 as a multiple of ResNet-50's; of several forms, the fastest."""
+    rows = measured("networks").all(mode=mode, batch=batch, dtype="float32")
+    ratio = min(row["ratio"] for row in rows if row["network"] in labels)
+    return f"{ratio:.2f}x"
+
+
+def kernels_per_value() -> str:
+    """Return the kernel values per value of the feature map, K·K·G/C."""
+    return f"{WINDOW**2 / GROUP_CHANNELS:.2f}"
+
+
+def kernel_megabytes() -> str:
+    """Return the size of the kernels of the first stage, for a batch of 16 in float32."""
+    stage = STAGES[0]
+    return f"{BATCH * stage.side**2 * stage.taps * FLOAT32_BYTES / 1e6:.0f} MB"
+
+
+VALUES: dict[str, Callable[[], str]] = {
+    "rednet50-eager-1": partial(network, "eager", 1, "rednet50"),
+    "rednet50-eager-16": partial(network, "eager", 16, "rednet50"),
+    "rednet50-compiled-16": partial(network, "compiled", 16, "rednet50"),
+    "unfold-eager-16": partial(network, "eager", 16, *UNFOLD),
+    "kernels-per-value": kernels_per_value,
+    "kernel-megabytes": kernel_megabytes,
+}
