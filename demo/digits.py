@@ -27,7 +27,8 @@ def demo(*settings: str) -> int:
     folder = checkpoint.parents[1]
 
     task = load_task(checkpoint).eval()
-    images, labels = next(iter(Digits(task.hparams["eval_transform"]["crop"], batch_size=360).test_dataloader()))
+    batch = next(iter(Digits(task.hparams["eval_transform"]["crop"], batch_size=360).test_dataloader()))
+    images, labels = batch.to_float()
     with torch.no_grad():
         accuracy = (task(images).argmax(1) == labels).float().mean().item()
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from involution.data.detection.run_lengths import run_lengths
+from involution.data.detection.run_lengths import encode_mask
 
 CATEGORIES = [{"id": number, "name": name} for number, name in ((3, "car"), (90, "toothbrush"), (17, "cat"))]
 
@@ -52,7 +52,7 @@ def draw_coco(root, split="val2017", images=24, seed=0):
                     "bbox": box,
                     "area": float(mask.sum()) * (0.9 if polygon else 1),  # COCO's is not always that of the mask
                     "iscrowd": crowd,
-                    "segmentation": [outline] if polygon else run_lengths(torch.from_numpy(mask)),
+                    "segmentation": [outline] if polygon else encode_mask(torch.from_numpy(mask)),
                 }
             )
         Image.fromarray(pixels).save(root / split / name)

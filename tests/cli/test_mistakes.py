@@ -65,7 +65,7 @@ def test_arguments(run, arguments, message):
         ({"trainer.callbacks+": "NoSuch"}, "--trainer.callbacks: expected the name of a class, got 'NoSuch'"),
         ({"trainer__devices": 99}, "trainer.devices: expected at most .*, the cores of this machine, got 99"),
         ({"trainer__max_steps": 0}, "trainer.max_steps: expected a positive number or -1, got 0"),
-        ({"data__root": "gone"}, "root: expected a folder, got gone, which is none"),
+        ({"data__root": "gone"}, "root: expected a folder, got gone, which is not a folder"),
         ({"data__batch_size": 0}, "batch_size: expected a positive number, got 0"),
         ({"trainer__max_epochs": -1}, "max_epochs: expected at least 1, .* got -1"),
         ({"trainer__devices": 0}, "devices"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from involution.data import ClassificationEvalTransform
+from involution.data.batch import as_float
 from involution.data.files import read_image
 from involution.tasks import load_task, read_checkpoint
 
@@ -20,7 +21,7 @@ def test_json_is_all_there_is_on_standard_output(run, checkpoint, image_folder):
     assert [p["image"] for p in predictions] == [str(image_folder / file) for file in files]
     task = load_task(checkpoint).eval()
     for prediction in predictions:
-        image = ClassificationEvalTransform(32, 32, 3)(read_image(prediction["image"]))
+        image = as_float(ClassificationEvalTransform(32, 32, 3)(read_image(prediction["image"])))
         expected = task(image[None]).softmax(1)[0]
         got = {c["name"]: c["probability"] for c in prediction["classes"]}
         assert got == pytest.approx({"cat": expected[0].item(), "dog": expected[1].item()}, abs=1e-5)

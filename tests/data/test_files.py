@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from involution.data import ClassificationEvalTransform, ImageFiles
+from involution.data import ClassificationEvalTransform, ImageDataset, ImageFiles
 from involution.data.files import find_images, read_image
 
 
@@ -35,11 +35,14 @@ def test_folders_are_searched_and_sorted(image_folder):
     assert found == [image_folder / name for name in names]
 
 
-def test_files_become_queries(image_folder):
-    files = ImageFiles([image_folder / "test"], ClassificationEvalTransform(16, 8, channels=1))
+def test_files_for_prediction(image_folder):
+    files = ImageDataset(
+        ImageFiles([image_folder / "test"], channels=1), ClassificationEvalTransform(16, 8, channels=1)
+    )
     assert len(files) == 4
-    assert files[3].images.shape == (1, 8, 8)
-    assert files[3].names == str(image_folder / "test/dog/1.png")
+    image, name = files[3]
+    assert image.shape == (1, 8, 8)
+    assert name == str(image_folder / "test/dog/1.png")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from involution.data import ClassificationBatch, PredictionBatch, Split, Splits, Synthetic
+from involution.data import ClassificationBatch, LabelledTensors, PredictionBatch, Splits, Synthetic
 from involution.tasks import Classification, CosinePerEpoch, load_task
 
 CLASSES = ["ant", "bee", "cow", "dog", "elk", "fox"]
@@ -125,7 +125,8 @@ class Bright(Synthetic):
 
     def read_splits(self):
         labels = [i % 6 for i in range(60)]
-        split = Split([torch.full((3, 8, 8), 40 * label, dtype=torch.uint8) for label in labels], labels)
+        images = torch.stack([torch.full((3, 8, 8), 40 * label, dtype=torch.uint8) for label in labels])
+        split = LabelledTensors(images, labels)
         return Splits(split, split, split)
 
 
@@ -142,8 +143,9 @@ def test_dropout_is_the_same_after_a_resume(trainer, monkeypatch):
     drawn = []
 
     class Recording(Classification):
-        def on_train_batch_start(self, *_):
+        def training_step(self, batch, index):
             drawn.append(torch.rand(()).item())
+            return super().training_step(batch, index)
 
     for _ in range(2):
         torch.manual_seed(len(drawn))

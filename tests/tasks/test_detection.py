@@ -48,7 +48,7 @@ def trainer(root, logger=False, **kwargs):
 @pytest.fixture
 def folder(draw_masks, tmp_path):
     return InstanceMaskFolder(
-        str(draw_masks(tmp_path / "bars")), num_val_images=2, batch_size=2, num_workers=0, zoom=False
+        str(draw_masks(tmp_path / "bars")), num_val_images=2, batch_size=2, num_workers=0, augmentation="hflip"
     )
 
 
@@ -125,7 +125,7 @@ def test_predictions_have_cocos_format(draw_coco, tmp_path, monkeypatch, capsys,
     assert main(["predict", checkpoint, "--data=COCO", *place, "--data.batch_size=2", "--out=found", "--json"]) == 0
     results = json.loads((tmp_path / "found/predictions.json").read_text())
     assert json.loads(capsys.readouterr().out) == results
-    assert {r["image_id"] for r in results} <= set(data.val.ids)
+    assert {r["image_id"] for r in results} <= set(data.val.annotations.image_ids.tolist())
     assert {r["category_id"] for r in results} <= {3, 17, 90}
     judged = Reference(str(data.val.file)).loadRes(results)
     assert len(judged.anns) == len(results) == 20

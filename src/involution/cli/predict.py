@@ -16,12 +16,11 @@ from jsonargparse import ActionConfigFile
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
-from torch.utils.data import DataLoader
 
 from involution.cli.errors import UserError
 from involution.cli.lightning_arguments import create_trainer, parse
 from involution.cli.recipe import Progress, quiet
-from involution.data import DataModule, ImageFiles
+from involution.data import DataModule, PredictionDataModule
 from involution.tasks import Task, load_task
 
 
@@ -33,21 +32,16 @@ def run(command: str, arguments: Sequence[str]) -> None:
     task = load_task(given.ckpt_path)
     if given.model is not None:
         task.check_same(given.model.get("init_args", {}), "model", "the checkpoint")
-    images: Any
-    data: DataModule | None = None
+    data: DataModule
     if given.images:
-        images = DataLoader(
-            ImageFiles(given.images, task.eval_transform), batch_size=given.batch_size, collate_fn=task.collate
-        )
+        data = PredictionDataModule(given.images, task.eval_transform, given.batch_size)
     elif given.data is not None:
         data = parser.instantiate_classes(given).data
-        assert data is not None
-        images = data.predict_dataloader()
     else:
         raise UserError("images: expected files, folders, or a configuration with data, got none of them")
     kept = Summaries(task, given.out)
-    _trainer(given, kept).predict(task, images, return_predictions=False)
-    summaries = data.results(kept.summaries) if data else kept.summaries
+    _trainer(given, kept).predict(task, datamodule=data, return_predictions=False)
+    summaries = data.results(kept.summaries)
     if given.out:
         (given.out / "predictions.json").write_text(json.dumps(summaries, indent=1) + "\n")
     print(json.dumps(summaries, indent=1) if given.json else _table(task, kept.summaries))

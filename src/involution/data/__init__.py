@@ -2,17 +2,19 @@
 
 from involution.data.batch import IGNORE_INDEX, ClassificationBatch, DetectionBatch, PredictionBatch, SegmentationBatch
 from involution.data.classification.cifar10 import CIFAR10
-from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
+from involution.data.classification.data_module import ClassificationDataModule, Splits
 from involution.data.classification.digits import Digits
 from involution.data.classification.folder import ImageFolder
 from involution.data.classification.imagenet import ImageNet
+from involution.data.classification.sources import LabelledFiles, LabelledTensors
 from involution.data.classification.synthetic import Synthetic
+from involution.data.dataset import ImageDataset, ImageFiles, ImageSource
 from involution.data.detection.coco import COCO
+from involution.data.detection.data_module import DetectionEvalTransform
 from involution.data.detection.instance_mask_folder import InstanceMaskFolder
-from involution.data.files import ImageFiles
-from involution.data.module import DataModule
+from involution.data.module import DataModule, PredictionDataModule
 from involution.data.segmentation.cityscapes import Cityscapes
-from involution.data.segmentation.data_module import SegmentationEvalTransform
+from involution.data.segmentation.masks import SegmentationEvalTransform
 from involution.data.segmentation.semantic_mask_folder import SemanticMaskFolder
 from involution.data.transforms import ClassificationEvalTransform
 
@@ -26,16 +28,21 @@ __all__ = [
     "ClassificationEvalTransform",
     "DataModule",
     "DetectionBatch",
+    "DetectionEvalTransform",
     "Digits",
+    "ImageDataset",
     "ImageFiles",
     "ImageFolder",
     "ImageNet",
+    "ImageSource",
     "InstanceMaskFolder",
+    "LabelledFiles",
+    "LabelledTensors",
     "PredictionBatch",
+    "PredictionDataModule",
     "SegmentationBatch",
     "SegmentationEvalTransform",
     "SemanticMaskFolder",
-    "Split",
     "Splits",
     "Synthetic",
 ]

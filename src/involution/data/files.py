@@ -1,35 +1,58 @@
-"""Image files: finding and reading them."""
+"""Find and read image files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from involution.data.batch import PredictionBatch
-from involution.data.transforms import ClassificationEvalTransform
-
 MAX_PIXELS = 2**26
-"""Of an image, 67 million: a file of a few kilobytes can claim billions."""
+"""Largest image that is decoded, 67 million pixels: a file of a few kilobytes can claim billions."""
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is read, by its content and not by its name; formats that start other programs are not among them."""
+"""Formats that are read, recognized by content; formats for which Pillow starts other programs are excluded."""
+
+
+class CorruptImageError(ValueError):
+    """An image file exists but cannot be decoded."""
+
+
+class PathArray(Sequence[str]):
+    """Paths in one array.
+
+    Worker processes share it. Of a list, each worker gets its own copy bit by bit, because reading an item changes its
+    reference count.
+    """
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._paths = np.array([os.fsencode(path) for path in paths], dtype=bytes)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int):
+            return os.fsdecode(self._paths[index].item())
+        part = PathArray(())
+        part._paths = self._paths[index]
+        return part
 
 
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
     """Decode a file, upright by its EXIF orientation, to uint8 [channels, H, W]; 3 channels are RGB, 1 is grey.
 
-    Of an animation it is the first frame; 16 bits per channel become 8; transparency is dropped.
+    Only the first frame of an animation is read; 16 bits per channel become 8; transparency is dropped.
 
     Raises:
-        ValueError: there is no such file, it holds no whole image, or one of more than `MAX_PIXELS`; the message names
-            it.
+        ValueError: the file does not exist or has more than `MAX_PIXELS`; the message names it.
+        CorruptImageError: the file cannot be decoded completely.
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
@@ -40,13 +63,13 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         raise ValueError(f"image: expected a file, got {path}, which does not exist") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"image: expected at most {MAX_PIXELS:,} pixels, got {path} with more") from None
-    except Exception as error:  # what a broken file makes Pillow raise is of almost any kind
+    except Exception as error:  # Pillow raises almost any type for a broken file
         reason = "not a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ValueError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
+        raise CorruptImageError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image of 16 bits with 8, which Pillow would cut off at 255, and a palette without transparency."""
+    """Scale 16 bits per channel to 8, which Pillow would clip at 255; expand a palette with transparency."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -69,18 +92,3 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
             raise ValueError(f"image: expected a folder with images, got {path} with none")
         found += inside
     return found
-
-
-class ImageFiles(Dataset[PredictionBatch]):
-    """Files and the images in folders, preprocessed, under their paths."""
-
-    def __init__(self, paths: Sequence[str | Path], eval_transform: ClassificationEvalTransform) -> None:
-        self.paths = find_images(paths)
-        self.eval_transform = eval_transform
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> PredictionBatch:
-        path = self.paths[index]
-        return PredictionBatch(self.eval_transform(read_image(path, self.eval_transform.channels)), str(path))

@@ -1,122 +1,195 @@
-"""What the data modules of all tasks share: three splits as loaders, and chance that only seed and epoch decide."""
+"""The data module that all tasks share: a source of images per split in, loaders out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Dataset
+
+from involution.data.batch import Batch, PredictionBatch
+from involution.data.dataset import ImageDataset, ImageFiles, ImageSource, Transform, WithoutTargets
+from involution.data.sampler import EpochSampler, GroupedSampler, SeededDataset
+from involution.data.transforms import EvalTransform
+
+Split = Literal["train", "val", "test"]
 
 
 class DataModule(LightningDataModule):
-    """Base of the data modules: a subclass says what one example is, this class makes batches of them.
+    """Base of the data modules: a subclass says where the images of a split are, this class makes batches of them.
 
     Args:
+        train_transform: of training images and their targets; random numbers come from torch's global generator.
+        eval_transform: of images to validate, test and predict.
         batch_size: images per step and process.
-        num_workers: processes that load images; None is one per core, at most 8.
+        num_workers: processes that load images; None uses the processor's cores that this process may run on, divided
+            by the training processes of the node, and at most 8.
+        max_corrupt_images: how many training images that cannot be decoded are reported and replaced by others, in
+            each process; one more ends the run. Validation and test images always have to be complete.
     """
 
     classes: list[str]
     """Names of the classes, in the order of their indices."""
 
-    eval_transform: Any
-    """What an image goes through before it is judged; a dataclass, whose fields a checkpoint remembers."""
+    collate: Callable[[Sequence[Any]], Any]
+    """Makes a batch of pairs of image and target."""
 
-    collate: Callable[[list[Any]], Any] | None = None
-    """Makes a batch of examples; None stacks them."""
-
-    def __init__(self, batch_size: int, num_workers: int | None) -> None:
+    def __init__(
+        self,
+        train_transform: Transform,
+        eval_transform: EvalTransform,
+        batch_size: int,
+        num_workers: int | None,
+        max_corrupt_images: int = 0,
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a positive number, got {batch_size}")
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers: expected a number of processes or null, got {num_workers}")
-        self.batch_size = batch_size
-        self.num_workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
+        if max_corrupt_images < 0:
+            raise ValueError(f"max_corrupt_images: expected at least 0, got {max_corrupt_images}")
+        self.train_transform, self.eval_transform = train_transform, eval_transform
+        self.batch_size, self.num_workers, self.max_corrupt_images = batch_size, num_workers, max_corrupt_images
 
-    def train_dataset(self) -> Dataset[Any]:
-        """Examples to learn from, augmented; what is drawn comes from torch's global generator."""
+    def source(self, split: Split) -> ImageSource:
+        """Return the images of a split and their targets."""
         raise NotImplementedError
 
-    def val_dataset(self) -> Dataset[Any]:
-        """Examples that choose the checkpoint."""
-        raise NotImplementedError
+    def groups(self) -> Sequence[int] | torch.Tensor | None:
+        """Return a group for every training image, where batches must not mix groups."""
+        return None
 
-    def test_dataset(self) -> Dataset[Any]:
-        """Examples to be judged by."""
-        raise NotImplementedError
-
-    def predict_dataset(self) -> Dataset[Any]:
-        """Those of the test, without what is to be predicted."""
-        raise NotImplementedError
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Convert uint8 images to float32 in [0, 1], on the device."""
+        return batch.to_float()
 
     def results(self, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what was predicted of `predict_dataset` in the form that the judges of the data set expect."""
+        """Return the predictions of the test images in the format that the benchmark of the data set expects."""
         return summaries
 
+    def train_dataset(self) -> ImageDataset:
+        return ImageDataset(self.source("train"), self.train_transform, self.max_corrupt_images)
+
+    def val_dataset(self) -> ImageDataset:
+        return ImageDataset(self.source("val"), self.eval_transform)
+
+    def test_dataset(self) -> ImageDataset:
+        return ImageDataset(self.source("test"), self.eval_transform)
+
+    def predict_dataset(self) -> ImageDataset:
+        """Return the test images without their targets."""
+        return ImageDataset(WithoutTargets(self.source("test")), self.eval_transform)
+
     def train_dataloader(self) -> DataLoader[Any]:
-        examples, trainer = self.train_dataset(), self.trainer
-        replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        order = EpochSampler(examples, replicas, rank)
-        if trainer:
-            # The epochs that are behind a resumed run. Lightning sets this too, but only when batches are on their way.
-            progress: Any = trainer.fit_loop.epoch_progress.current
-            order.set_epoch(progress.processed)
-        # ClassificationBatch norm cannot learn from a single image.
-        drop_last = len(order) % self.batch_size == 1 and len(order) > 1
-        return self._loader(SeededDataset(examples), sampler=order, drop_last=drop_last)
+        dataset = SeededDataset(self.train_dataset())
+        trainer: Any = self.trainer
+        if trainer and trainer.overfit_batches:
+            return self._loader(dataset, self.collate)  # the same batches in every epoch, in order
+        sampler = self._sampler(dataset)
+        # Batch norm cannot normalize a single image.
+        drop_last = len(sampler) % self.batch_size == 1 and len(sampler) > 1
+        return self._loader(dataset, self.collate, sampler=sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.val_dataset())
+        return self._eval_loader(self.val_dataset(), self.collate)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.test_dataset())
+        return self._eval_loader(self.test_dataset(), self.collate)
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.predict_dataset())
+        return self._eval_loader(self.predict_dataset(), PredictionBatch.collate)
 
-    def _loader(self, examples: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
-        return DataLoader(
-            examples,
+    def _sampler(self, dataset: Dataset[Any]) -> EpochSampler:
+        replicas, rank, epoch, skip = 1, 0, 0, 0
+        if self.trainer:
+            replicas, rank = self.trainer.world_size, self.trainer.global_rank
+            epoch, batches = _progress(self.trainer)
+            skip = batches * self.batch_size
+        groups = self.groups()
+        sampler = (
+            EpochSampler(dataset, replicas, rank, skip)
+            if groups is None
+            else GroupedSampler(dataset, groups, self.batch_size, replicas, rank, skip)
+        )
+        # Lightning sets the epoch too, but only after workers have begun to load the first batches.
+        sampler.set_epoch(epoch)
+        return sampler
+
+    def _eval_loader(self, dataset: ImageDataset, collate: Callable[[Sequence[Any]], Any]) -> DataLoader[Any]:
+        trainer: Any = self.trainer
+        if not trainer or trainer.world_size == 1 or trainer.overfit_batches:
+            return self._loader(dataset, collate)
+        if len(dataset) < trainer.world_size:
+            raise ValueError(
+                f"devices: expected at most one process per image of {len(dataset)}, got {trainer.world_size}"
+            )
+        # Lightning would repeat images until all processes have as many, and count them twice.
+        sampler = UnrepeatedDistributedSampler(dataset, trainer.world_size, trainer.global_rank, shuffle=False)
+        return self._loader(dataset, collate, sampler=sampler)
+
+    def _loader(self, dataset: Dataset[Any], collate: Callable[[Sequence[Any]], Any], **kwargs: Any) -> DataLoader[Any]:
+        num_workers = default_workers(self.trainer) if self.num_workers is None else self.num_workers
+        return ResumableLoader(
+            dataset,
             batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # of its own: loading draws nothing from the numbers that dropout sees
-            collate_fn=self.collate,
+            generator=torch.Generator(),  # a separate one: loading must not change the random numbers of dropout
+            collate_fn=collate,
             **kwargs,
         )
 
 
-class SeededDataset(Dataset[Any]):
-    """Augmented examples. What chance does to one depends on seed, epoch and index alone.
+class PredictionDataModule(DataModule):
+    """Image files to predict.
 
-    So a run does not depend on the number of workers, and a resumed run continues as if it had not stopped.
+    Args:
+        paths: of files, and of folders with images.
+        eval_transform: of the task.
+        batch_size: images per step.
     """
 
-    def __init__(self, examples: Dataset[Any]) -> None:
-        self.examples = examples
+    def __init__(self, paths: Sequence[str | Path], eval_transform: EvalTransform, batch_size: int) -> None:
+        super().__init__(eval_transform, eval_transform, batch_size, num_workers=0)
+        self.files = ImageFiles(paths, eval_transform.channels)
 
-    def __getitem__(self, place: tuple[int, int]) -> Any:
-        epoch, index = place
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(hash((_seed(), epoch, index)))
-            return self.examples[index]
+    def source(self, split: Split) -> ImageFiles:
+        return self.files
 
 
-class EpochSampler(DistributedSampler[int]):
-    """Yield (epoch, index) in an order drawn from seed and epoch, each process its share."""
+class ResumableLoader(DataLoader[Any]):
+    """A loader that a run can resume in the middle of an epoch.
 
-    def __init__(self, examples: Dataset[Any], replicas: int, rank: int) -> None:
-        super().__init__(examples, replicas, rank, shuffle=True, seed=_seed())
+    Its sampler skips the finished batches, so that there is no state; the two methods are how Lightning asks.
+    """
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        indices = super().__iter__()
-        return ((self.epoch, index) for index in indices)
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Do nothing."""
 
 
-def _seed() -> int:
-    return int(os.environ.get("PL_GLOBAL_SEED", "0"))  # set by Lightning's seed_everything, in workers too
+def default_workers(trainer: Any = None) -> int:
+    """Return how many loading processes each training process gets: an equal share of the usable cores, at most 8."""
+    if task := os.environ.get("SLURM_CPUS_PER_TASK"):  # one task is one training process
+        return min(8, int(task))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, usable // (trainer.num_devices if trainer else 1)))
+
+
+def _progress(trainer: Any) -> tuple[int, int]:
+    """Return the epoch that a run starts or resumes in, and how many of its batches are finished."""
+    epoch, batches = trainer.fit_loop.epoch_progress.current.processed, trainer.fit_loop.epoch_loop.batch_progress
+    if not batches.is_last_batch:
+        return epoch, batches.current.ready
+    # After the last batch, a checkpoint may have been saved before the epoch counted as finished.
+    return epoch + (batches.current.completed < batches.current.ready), 0

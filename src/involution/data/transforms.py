@@ -1,20 +1,35 @@
-"""From a decoded image, uint8 [C, H, W], to the input of a network, float32 in [0, 1] of a fixed size.
+"""Transforms of images and targets, and those of classification.
 
-Images are resized bilinearly without antialiasing, as the released networks were trained and tested.
+Images are resized bilinearly without antialiasing, as for the released networks.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
 
+class EvalTransform:
+    """Base of the transforms for evaluation: dataclasses, whose fields a checkpoint stores."""
+
+    channels: int
+    """Of the images that it takes: 3 for RGB, 1 for grey."""
+
+    def image(self, image: Tensor) -> Tensor:
+        """Transform uint8 [C, H, W]; return it unchanged by default."""
+        return image
+
+    def __call__(self, image: Tensor, *target: Any) -> Any:
+        """Transform the image and pass its target through, as the transforms v2 of torchvision do."""
+        return (self.image(image), *target) if target else self.image(image)
+
+
 @dataclass(frozen=True)
-class ClassificationEvalTransform:
-    """Resize the short side, crop the centre: what an image goes through before it is judged.
+class ClassificationEvalTransform(EvalTransform):
+    """Resize the short side, crop the centre.
 
     Args:
         resize: length of the short side, in pixels.
@@ -36,14 +51,13 @@ class ClassificationEvalTransform:
         if self.channels not in (1, 3):
             raise ValueError(f"channels: expected 1 or 3, got {self.channels}")
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def image(self, image: Tensor) -> Tensor:
         image = v2.functional.resize(image, [self.resize], antialias=False)
-        image = v2.functional.center_crop(image, [self.crop, self.crop])
-        return v2.functional.to_dtype(image, torch.float32, scale=True)
+        return v2.functional.center_crop(image, [self.crop, self.crop])
 
 
-def resized_crop(size: int) -> v2.Transform:
-    """Cut 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resize to `size`, mirror half of the images.
+def random_resized_crop(size: int) -> v2.Transform:
+    """Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resize to `size`, flip half of the images.
 
     Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6; the training of the released classifiers.
     """
@@ -51,15 +65,18 @@ def resized_crop(size: int) -> v2.Transform:
         [
             v2.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), antialias=False),
             v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
         ]
     )
 
 
-def padded_crop(eval_transform: ClassificationEvalTransform, padding: int, mirror: bool = True) -> v2.Transform:
-    """Shift the image by up to `padding` pixels, filling with black, and mirror half of the images.
+def padded_crop(eval_transform: ClassificationEvalTransform, padding: int, flip: bool = True) -> v2.Transform:
+    """Shift the image by up to `padding` pixels, filling with black, and flip half of the images.
 
     He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2, with 4 pixels at 32 x 32.
     """
-    steps = [v2.Lambda(eval_transform), v2.RandomCrop(eval_transform.crop, padding=padding)]
-    return v2.Compose([*steps, v2.RandomHorizontalFlip()] if mirror else steps)
+    steps = [
+        v2.Resize(eval_transform.resize, antialias=False),
+        v2.CenterCrop(eval_transform.crop),
+        v2.RandomCrop(eval_transform.crop, padding=padding),
+    ]
+    return v2.Compose([*steps, v2.RandomHorizontalFlip()] if flip else steps)

@@ -13,10 +13,8 @@ from torch import Tensor
 from torchvision.ops import box_convert
 from torchvision.transforms.v2.functional import to_pil_image
 
-from involution.data import DetectionBatch, PredictionBatch
-from involution.data.batch import collate_lists
-from involution.data.detection.data_module import DetectionEvalTransform
-from involution.data.detection.run_lengths import run_lengths
+from involution.data import DetectionBatch, DetectionEvalTransform, PredictionBatch
+from involution.data.detection.run_lengths import encode_mask
 from involution.models.detection import DETECTORS
 from involution.models.skeleton.weights import LATER
 from involution.tasks.metrics.average_precision import THRESHOLD, AveragePrecision
@@ -34,7 +32,7 @@ class Detection(Task):
         detector: "faster_rcnn", "mask_rcnn" or "retinanet".
         network: the backbone, a name of timm's registry.
         classes: names of the classes, without the background.
-        eval_transform: arguments of `involution.data.detection.data_module.DetectionEvalTransform`.
+        eval_transform: arguments of `involution.data.DetectionEvalTransform`.
         optimizer, schedule, channels_last, kwargs: of `Task`; `weights` are those of the backbone.
         options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.
         compile: compile backbone and neck with `torch.compile`.
@@ -44,7 +42,6 @@ class Detection(Task):
     """
 
     identity = ("detector", "network", "options", "classes")
-    collate = staticmethod(collate_lists)
 
     def __init__(
         self,
@@ -116,13 +113,13 @@ class Detection(Task):
         """Return the objects with name, score, box (x, y, width, height in pixels) and mask (COCO's run lengths)."""
         boxes = box_convert(prediction["boxes"], "xyxy", "xywh").tolist()
         objects: list[dict[str, Any]] = [
-            {"name": self.classes[label - 1], "score": score, "box": box}
+            {"name": self.classes[label - 1], "label": label, "score": score, "box": box}
             for label, score, box in zip(
                 prediction["labels"].tolist(), prediction["scores"].tolist(), boxes, strict=True
             )
         ]
         for found, mask in zip(objects, prediction.get("masks", ()), strict=False):
-            found["mask"] = run_lengths(mask[0] > THRESHOLD)
+            found["mask"] = encode_mask(mask[0] > THRESHOLD)
         return {"image": prediction["image"], "objects": objects}
 
     def line(self, summary: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import to_pil_image
 
 from involution.data import IGNORE_INDEX, PredictionBatch, SegmentationBatch, SegmentationEvalTransform
-from involution.data.batch import collate_lists
 from involution.models.segmentation import SEGMENTORS
 from involution.models.segmentation.segmentors import synchronize_norms
 from involution.models.skeleton.weights import LATER
@@ -50,7 +49,6 @@ class Segmentation(Task):
     """
 
     identity = ("segmentor", "network", "options", "classes")
-    collate = staticmethod(collate_lists)
 
     def __init__(
         self,

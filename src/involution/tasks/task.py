@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from involution.data.batch import as_float
 from involution.models.skeleton.weights import DEFAULT
 from involution.tasks.optimization import parameter_groups, scale_rates
 from involution.tasks.schedule import Schedule
@@ -45,10 +46,7 @@ class Task(LightningModule):
     """Hyperparameters in which a checkpoint must agree with the task that loads it."""
 
     eval_transform: Any
-    """Transform of images to validate, test and predict: uint8 [C, H, W] → float32 in [0, 1]. Has `channels`."""
-
-    collate: Callable[[list[Any]], Any] | None = None
-    """Makes a batch of images to predict; None stacks them."""
+    """Transform of uint8 images [C, H, W] for evaluation; knows their `channels`."""
 
     classes: list[str]
     """Names of the classes."""
@@ -82,8 +80,8 @@ class Task(LightningModule):
             self.register_buffer(name, _statistic(network, name, channels), persistent=False)  # [C, 1, 1]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize images in [0, 1] by the mean and standard deviation of the network."""
-        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        """Normalize images in [0, 1] by the mean and standard deviation of the network; uint8 is converted first."""
+        return ((as_float(images) - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
     def forward(self, images: Tensor) -> Any:
         """Apply the network to images, [B, C, H, W] in [0, 1]."""
@@ -142,22 +140,27 @@ class Task(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._rates(optimizer), "interval": "step"}}
 
     def _rates(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
-        trainer, epochs = self.trainer, self.trainer.max_epochs
+        epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ValueError(f"max_epochs: expected at least 1, the schedule depends on it, got {epochs}")
 
-        def factor(iteration: int) -> float:
-            # The number of batches is not known yet when the first factor is asked for, which does not depend on it.
-            # (Asking Lightning for it would start the workers before a resumed run knows its epoch.)
-            batches = trainer.num_training_batches if iteration else 1
-            return self.schedule.factor(iteration, math.ceil(batches / trainer.accumulate_grad_batches), epochs)
+        return LambdaLR(optimizer, self._rate)
 
-        return LambdaLR(optimizer, factor)
+    def _rate(self, iteration: int) -> float:
+        """Return the factor on the learning rate; a method, because workers that are spawned may pickle it."""
+        trainer: Any = self.trainer
+        # In iteration 0 the number of batches is not yet known, and of no consequence. Lightning would create the data
+        # loader to count them, before a resumed run knows its epoch.
+        batches = trainer.num_training_batches if iteration else 1
+        steps = math.ceil(batches / trainer.accumulate_grad_batches)
+        return self.schedule.factor(iteration, steps, trainer.max_epochs)
 
-    def on_train_epoch_start(self) -> None:
-        # With a seed, dropout depends on seed, process and epoch only, so that resuming changes nothing.
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # With a seed, dropout depends on seed, process, epoch and batch alone: a resumed run equals an uninterrupted
+        # one, even if it resumes in the middle of an epoch.
         if "PL_GLOBAL_SEED" in os.environ:
-            torch.manual_seed(hash((int(os.environ["PL_GLOBAL_SEED"]), self.global_rank, self.current_epoch)))
+            seed = int(os.environ["PL_GLOBAL_SEED"])
+            torch.manual_seed(hash((seed, self.global_rank, self.current_epoch, batch_idx)))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.initialized = True

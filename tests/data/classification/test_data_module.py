@@ -3,6 +3,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
@@ -21,9 +22,9 @@ def test_digits_are_split_once_and_for_all():
     parts = splits.train, splits.val, splits.test
     assert [len(part.labels) for part in parts] == [1149, 288, 360]
     assert all(min(np.bincount(part.labels)) > 0.09 * len(part.labels) for part in parts)
-    shades = [image.double().sum() * 16 / 255 for part in parts for image in part.items]
-    assert sum(shades).item() == pytest.approx(load_digits().data.sum(), rel=1e-3)
-    assert splits.test.labels[:8] == Digits(size=8, batch_size=32).splits.test.labels[:8]
+    shades = sum(part.images.double().sum() * 16 / 255 for part in parts)
+    assert shades.item() == pytest.approx(load_digits().data.sum(), rel=1e-3)
+    assert splits.test.labels.tolist() == Digits(size=8, batch_size=32).splits.test.labels.tolist()
 
 
 def test_an_augmented_epoch_depends_on_seed_and_epoch_alone(monkeypatch):
@@ -46,11 +47,13 @@ def test_augmentation_leaves_the_random_numbers_of_the_process_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def trainer(epoch, world_size=1, rank=0):
+def trainer(epoch=0, batches=0, world_size=1, rank=0):
     """What a data module asks a trainer for."""
-    progress = types.SimpleNamespace(current=types.SimpleNamespace(processed=epoch))
-    fit_loop = types.SimpleNamespace(epoch_progress=progress)
-    return types.SimpleNamespace(world_size=world_size, global_rank=rank, fit_loop=fit_loop)
+    made = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    made.fit_loop.epoch_progress.current.processed = epoch
+    made.fit_loop.epoch_loop.batch_progress.current.ready = batches
+    spread = {"world_size": world_size, "global_rank": rank, "num_devices": world_size, "overfit_batches": 0}
+    return types.SimpleNamespace(fit_loop=made.fit_loop, **spread)
 
 
 def test_a_resumed_epoch_starts_with_its_own_order():
@@ -58,6 +61,19 @@ def test_a_resumed_epoch_starts_with_its_own_order():
     expected = epoch(data, 3)[1]
     data.trainer = trainer(epoch=3)
     assert torch.equal(torch.cat([b.labels for b in data.train_dataloader()]), expected)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_resumed_in_mid_epoch_skips_what_it_has_seen(num_workers):
+    data = Synthetic(8, 5, batch_size=16, num_workers=num_workers)
+    images, labels = epoch(data, 3)
+    data.trainer = trainer(epoch=3, batches=2)
+    loader = data.train_dataloader()
+    assert len(loader) == 4
+    rest = list(loader)
+    assert torch.equal(torch.cat([b.labels for b in rest]), labels[32:])
+    assert torch.equal(torch.cat([b.images for b in rest]), images[32:])
+    assert len(list(loader)) == 4  # the next epoch is complete
 
 
 def test_processes_share_an_epoch():
@@ -83,8 +99,8 @@ def test_cifar10_is_what_torchvision_downloads(monkeypatch):
     monkeypatch.setattr(datasets, "CIFAR10", Stored)
     data = CIFAR10("somewhere", batch_size=10, num_workers=0)
     data.prepare_data()
-    assert [len(s.labels) for s in (data.splits.train, data.splits.val, data.splits.test)] == [90, 10, 20]
-    images, labels = next(iter(data.test_dataloader()))
+    assert [len(s) for s in (data.splits.train, data.splits.val, data.splits.test)] == [90, 10, 20]
+    images, labels = next(iter(data.test_dataloader())).to_float()
     torch.testing.assert_close(images, torch.full((10, 3, 32, 32), 7 / 255))
     assert labels.tolist() == list(range(10))
     assert data.classes[9] == "truck"

@@ -10,7 +10,7 @@ def folder(root, **kwargs):
 
 
 def paths(split):
-    return {str(path) for path in split.items}
+    return set(split.paths)
 
 
 def test_given_splits_are_taken(image_folder):
@@ -18,13 +18,13 @@ def test_given_splits_are_taken(image_folder):
     data = folder(image_folder)
     assert data.classes == ["cat", "dog"]
     assert [len(split.labels) for split in (data.splits.train, data.splits.val, data.splits.test)] == [20, 4, 4]
-    for path, label in zip(data.splits.train.items, data.splits.train.labels, strict=True):
+    for path, label in zip(data.splits.train.paths, data.splits.train.labels, strict=True):
         assert data.classes[label] in str(path)
 
 
 def test_missing_val_is_held_out_of_train(image_folder):
     splits = folder(image_folder, val_fraction=0.2).splits
-    assert sorted(splits.val.labels) == [0, 0, 1, 1]
+    assert sorted(splits.val.labels.tolist()) == [0, 0, 1, 1]
     assert len(splits.train.labels) == 16
     assert not paths(splits.train) & paths(splits.val)
     assert paths(splits.val) == paths(folder(image_folder, val_fraction=0.2).splits.val)
@@ -39,7 +39,7 @@ def test_missing_test_is_val(image_folder):
 
 def test_one_folder_is_split_in_three(image_folder):
     splits = folder(image_folder / "train", val_fraction=0.25, test_fraction=0.2).splits
-    assert [sorted(s.labels) for s in (splits.train, splits.val, splits.test)] == [
+    assert [sorted(s.labels.tolist()) for s in (splits.train, splits.val, splits.test)] == [
         [0] * 6 + [1] * 6,
         [0, 0, 1, 1],
         [0, 0, 1, 1],
@@ -50,11 +50,14 @@ def test_one_folder_is_split_in_three(image_folder):
 def test_batches_keep_the_contract(image_folder):
     data = folder(image_folder)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        images, labels = next(iter(loader))
+        batch = next(iter(loader))
+        assert batch.images.dtype == torch.uint8
+        assert batch.images.shape[1:] == (3, 8, 8)
+        assert batch.labels.dtype == torch.int64
+        images = batch.to_float().images
         assert images.dtype == torch.float32
-        assert images.shape[1:] == (3, 8, 8)
+        assert torch.equal((images * 255).round(), batch.images.float())
         assert 0 <= images.min() <= images.max() <= 1
-        assert labels.dtype == torch.int64
     images, names = next(iter(data.predict_dataloader()))
     assert images.shape == (4, 3, 8, 8)
     assert names[0].endswith("cat/0.png")
@@ -65,7 +68,10 @@ def test_batches_keep_the_contract(image_folder):
     [
         (lambda root: (root / "train/cow").mkdir(), "root: expected an image in every class folder, got none in .*cow"),
         (lambda root: (root / "test/cow").mkdir(), r"root: expected the classes of .*train in .*test, got .*\['cow'\]"),
-        (lambda root: root.rename(root.with_name("elsewhere")), "root: expected a folder, got .*images, which is none"),
+        (
+            lambda root: root.rename(root.with_name("elsewhere")),
+            "root: expected a folder, got .*images, which is not",
+        ),
     ],
 )
 def test_errors(image_folder, change, message):

@@ -29,9 +29,11 @@ def test_batches_keep_the_contract(scenes):
     data = folder(scenes)
     assert data.classes == ["sky", "road", "car"]
     batch = next(iter(data.train_dataloader()))
+    assert {x.dtype for x in batch.images + batch.masks} == {torch.uint8}
+    batch = batch.to_float()
     assert [tuple(x.shape) for x in batch.images] == [(3, 16, 24)] * 2
     assert [tuple(x.shape) for x in batch.masks] == [(16, 24)] * 2
-    whole = next(iter(data.val_dataloader()))
+    whole = next(iter(data.val_dataloader())).to_float()
     assert [tuple(x.shape) for x in whole.images] == [(3, 40, 48), (3, 31, 45)]  # each of its own size
     for image, mask in zip(batch.images + whole.images, batch.masks + whole.masks, strict=True):
         assert image.dtype == torch.float32
@@ -44,7 +46,7 @@ def test_batches_keep_the_contract(scenes):
 
 def test_masks_are_read_as_they_are_stored(scenes):
     stored = np.array(Image.open(scenes / "val/masks/0.png"))
-    mask = folder(scenes).val_dataset()[0].masks.numpy()
+    mask = folder(scenes).val_dataset()[0][1].numpy()
     assert (mask[stored < 3] == stored[stored < 3]).all()
     assert (mask[stored == 9] == IGNORE_INDEX).all()
     assert (stored == 9).any()
@@ -52,12 +54,12 @@ def test_masks_are_read_as_they_are_stored(scenes):
 
 def test_masks_with_a_palette_are_read_by_their_indices(scenes):
     path = scenes / "val/masks/0.png"
-    expected = folder(scenes).val_dataset()[0].masks
+    expected = folder(scenes).val_dataset()[0][1]
     with Image.open(path) as stored:
         stored.putpalette([200, 10, 20] * 10)
         stored.save(path)
         assert stored.mode == "P"
-    assert torch.equal(folder(scenes).val_dataset()[0].masks, expected)
+    assert torch.equal(folder(scenes).val_dataset()[0][1], expected)
 
 
 def test_an_epoch_depends_on_seed_and_epoch_alone(scenes, monkeypatch):
@@ -175,7 +177,7 @@ def test_an_image_that_is_cut_short_is_named(scenes, truncated):
         ({"ignored": 2}, r"ignored: expected values from 0 to 255 that are no class, got \[2\]"),
         ({"ignored": 256}, r"ignored: expected values from 0 to 255"),
         ({"classes": {"sky": [0, 0, 0]}}, r"classes: expected 2 to 254, got 1"),
-        ({"classes": {"sky": [0, 0, 0], "road": [0, 256, 0]}}, r"classes: expected colours of three values"),
+        ({"classes": {"sky": [0, 0, 0], "road": [0, 256, 0]}}, r"classes: expected colors of three values"),
         ({"crop": [8]}, r"crop: expected height and width in pixels, got \[8\]"),
         ({"scale": 0.0}, r"scale: expected a positive number, got 0"),
         ({"batch_size": 0}, r"batch_size: expected a positive number, got 0"),
@@ -191,13 +193,13 @@ def test_cityscapes_maps_identifiers_to_19_classes(tmp_path, draw_cityscapes):
     assert len(data.classes) == 19
     assert (data.classes[0], data.classes[13], data.classes[18]) == ("road", "car", "bicycle")
     stored = np.array(Image.open(next(tmp_path.glob("gtFine/val/*/*labelIds.png"))))
-    mask = data.val_dataset()[0].masks
+    mask = data.val_dataset()[0][1]
     assert set(stored[mask == 0].tolist()) == {7}
     assert set(stored[mask == 18].tolist()) == {33}
     assert set(stored[mask == IGNORE_INDEX].tolist()) == {*range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255}
     values = torch.tensor(data.eval_transform.values)
     judged = mask != IGNORE_INDEX
-    assert torch.equal(values[mask[judged]], torch.from_numpy(stored)[judged].long())  # and back
+    assert torch.equal(values[mask[judged].long()], torch.from_numpy(stored)[judged].long())  # and back
     assert data.eval_transform.colors[0] == [128, 64, 128]
     assert data.splits["test"] == data.splits["val"]
 

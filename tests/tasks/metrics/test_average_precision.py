@@ -13,23 +13,26 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
 from involution.data import COCO
-from involution.data.detection.run_lengths import decoded, run_lengths
+from involution.data.detection.run_lengths import decode_mask, encode_mask
 from involution.tasks.metrics.average_precision import AveragePrecision
 
 ORDER = "ap ap50 ap75 ap_small ap_medium ap_large ar1 ar10 ar100 ar_small ar_medium ar_large".split()
+
+
+def images(data):
+    """The identifier and the size of every image."""
+    return zip(data.val.annotations.image_ids.tolist(), data.val.annotations.sizes.tolist(), strict=True)
 
 
 def draw_results(data):
     """Detections made by hand: objects moved a little, some missed, some invented; nothing in a tenth of the images."""
     rng = np.random.default_rng(1)
     results = []
-    for index, number in enumerate(data.val.ids):
-        image = data.val.images[number]
-        size = image["height"], image["width"]
+    for index, (number, size) in enumerate(images(data)):
         truth = data.val.target(index, *size)
         masks = [np.roll(m.numpy(), rng.integers(-4, 5, 2), (0, 1)) for m in truth["masks"] if rng.random() < 0.8]
         masks += [ellipse(rng, *size) for _ in range(rng.integers(0, 4))]
-        ids = list(data.val.categories)
+        ids = list(data.val.annotations.categories)
         named = [ids[label - 1] for label in truth["labels"].tolist()] + ids * 10
         for mask, category in zip(masks, named, strict=False):
             if mask.any() and index % 10 != 3:
@@ -39,7 +42,7 @@ def draw_results(data):
                         "category_id": int(category),
                         "bbox": [v + float(rng.normal(0, 0.7)) for v in box_of(mask)],
                         "score": float(np.round(rng.random(), 2)),  # so that some are equal
-                        "segmentation": run_lengths(torch.from_numpy(mask.astype(np.uint8))),
+                        "segmentation": encode_mask(torch.from_numpy(mask.astype(np.uint8))),
                     }
                 )
     return results
@@ -47,14 +50,12 @@ def draw_results(data):
 
 def ours(data, results):
     """The figures of a result file, judged image by image as a detector's answers are."""
-    labels = data.val.labels
+    labels = {category: label for label, category in enumerate(data.val.annotations.categories, 1)}
     metric = AveragePrecision(masks=True)
-    for index, number in enumerate(data.val.ids):
-        image = data.val.images[number]
-        size = image["height"], image["width"]
+    for index, (number, size) in enumerate(images(data)):
         found = [r for r in results if r["image_id"] == number]
         boxes = torch.tensor([r["bbox"] for r in found]).reshape(-1, 4)
-        masks = [decoded(r["segmentation"], *size)[None].float() for r in found]
+        masks = [decode_mask(r["segmentation"], *size)[None].float() for r in found]
         answer = {
             "boxes": box_convert(boxes, "xywh", "xyxy"),
             "labels": torch.tensor([labels[r["category_id"]] for r in found], dtype=torch.int64),

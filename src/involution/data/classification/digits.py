@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
 
-from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
-from involution.data.classification.split import hold_out
+from involution.data.classification.data_module import ClassificationDataModule, Splits
+from involution.data.classification.sources import LabelledTensors, hold_out
 from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
 class Digits(ClassificationDataModule):
-    """Digits 0 to 9: 1149 to learn from, 288 to choose the epoch by, 360 to be judged by; nothing to download.
+    """Digits 0 to 9: 1149 for training, 288 for validation, 360 for testing; nothing to download.
 
-    Augmented by shifts of an eighth of the side: one pixel of the original.
+    Training images are shifted by up to an eighth of the side: one pixel of the original.
 
     Args:
         size: side of the square that the network sees, in pixels; a multiple of 8.
         batch_size: images per step and process.
-        num_workers: processes that load images; the set is so small that none is fastest.
+        num_workers: of `DataModule`; for so few images, 0 is fastest.
 
     >>> images, labels = next(iter(Digits(size=16, batch_size=32).val_dataloader()))
     >>> images.shape, labels.shape
@@ -32,14 +31,11 @@ class Digits(ClassificationDataModule):
         if size < 8 or size % 8:
             raise ValueError(f"size: expected a multiple of 8, got {size}")
         eval_transform = ClassificationEvalTransform(resize=size, crop=size, channels=1)
-        super().__init__(eval_transform, padded_crop(eval_transform, size // 8, mirror=False), batch_size, num_workers)
+        super().__init__(padded_crop(eval_transform, size // 8, flip=False), eval_transform, batch_size, num_workers)
 
     def read_splits(self) -> Splits:
         digits = load_digits()
         images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]  # 17 shades of grey
-        train, test = hold_out(Split(list(images), digits.target.tolist()), 0.2, "test")
+        train, test = hold_out(LabelledTensors(images, digits.target), 0.2, "test")
         train, val = hold_out(train, 0.2, "val")
         return Splits(train, val, test)
-
-    def read(self, item: Tensor) -> Tensor:
-        return item

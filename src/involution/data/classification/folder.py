@@ -5,32 +5,30 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
-from involution.data.classification.split import hold_out
-from involution.data.files import read_image
-from involution.data.transforms import ClassificationEvalTransform, padded_crop, resized_crop
+from involution.data.classification.data_module import ClassificationDataModule, Splits
+from involution.data.classification.sources import LabelledFiles, hold_out
+from involution.data.transforms import ClassificationEvalTransform, padded_crop, random_resized_crop
 
 
 class ImageFolder(ClassificationDataModule):
     """One folder per class, already split or not.
 
-    With `root/train/CLASS/…`, images to learn from are there, and those of `root/val` and `root/test` where they
-    exist; a missing `val` is held out from `train`, and a missing `test` is `val`. With `root/CLASS/…`, both are held
-    out. What is held out is the same in every run.
+    With `root/train/CLASS/…`, the splits are `root/train`, `root/val` and `root/test`; a missing `val` is held out from
+    `train`, and a missing `test` is `val`. With `root/CLASS/…`, both are held out. The same images are held out in
+    every run.
 
     Args:
         root: the folder.
         size: side of the square that the network sees, in pixels.
-        resize: length that the short side is brought to before the centre is judged.
-        padding: None learns from random resized crops, as for photographs; a number shifts the image by up to so many
-            pixels, as for small images.
+        resize: length of the short side for evaluation, before the centre is cropped, in pixels.
+        padding: largest shift of training images, in pixels, as for small images; None trains on random resized crops,
+            as for photographs.
         batch_size: images per step and process.
-        val_fraction, test_fraction: of the images of every class, where they have to be held out.
+        val_fraction, test_fraction: share of the images of every class that is held out, where needed.
         channels: 3 for RGB, 1 for grey; files are converted.
-        num_workers: processes that load images; None is one per core, at most 8.
+        num_workers, max_corrupt_images: of `DataModule`.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the splits have different classes.
@@ -47,10 +45,11 @@ class ImageFolder(ClassificationDataModule):
         test_fraction: float = 0.1,
         channels: int = 3,
         num_workers: int | None = None,
+        max_corrupt_images: int = 0,
     ) -> None:
         eval_transform = ClassificationEvalTransform(resize, size, channels)
-        augmentation = resized_crop(size) if padding is None else padded_crop(eval_transform, padding)
-        super().__init__(eval_transform, augmentation, batch_size, num_workers)
+        train_transform = random_resized_crop(size) if padding is None else padded_crop(eval_transform, padding)
+        super().__init__(train_transform, eval_transform, batch_size, num_workers, max_corrupt_images)
         self.root = Path(root)
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
 
@@ -81,10 +80,7 @@ class ImageFolder(ClassificationDataModule):
             train, val = hold_out(train, self.val_fraction, "val_fraction")
         return Splits(train, val, self._scan(self.root / "test") if (self.root / "test").is_dir() else val)
 
-    def read(self, item: str) -> Tensor:
-        return read_image(item, self.eval_transform.channels)
-
-    def _scan(self, folder: Path) -> Split:
+    def _scan(self, folder: Path) -> LabelledFiles:
         names = _folders(folder)
         if different := sorted(set(names) ^ set(self.folders)):
             raise ValueError(f"root: expected the classes of {self._train_root} in {folder}, got different {different}")
@@ -92,12 +88,13 @@ class ImageFolder(ClassificationDataModule):
         found = make_dataset(folder, index, extensions=IMG_EXTENSIONS, allow_empty=True)
         if empty := sorted(set(range(len(names))) - {label for _, label in found}):
             raise ValueError(f"root: expected an image in every class folder, got none in {folder / names[empty[0]]}")
-        return Split([path for path, _ in found], [label for _, label in found])
+        paths, labels = zip(*found, strict=True)
+        return LabelledFiles(paths, labels, self.eval_transform.channels)
 
 
 def _folders(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"root: expected a folder, got {folder}, which is none")
+        raise ValueError(f"root: expected a folder, got {folder}, which is not a folder")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
         raise ValueError(f"root: expected a folder per class, got {folder} without folders")

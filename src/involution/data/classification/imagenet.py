@@ -11,23 +11,24 @@ _INFO = ImageNetInfo("imagenet-1k")
 
 
 class ImageNet(ImageFolder):
-    """ImageNet-1k, trained and tested on as in the paper: random resized crops; short side 256, centre 224.
+    """ImageNet-1k as in the paper: random resized crops for training; short side 256, centre 224 for evaluation.
 
     The validation images serve as test images too, as in all published results.
 
     Args:
         root: holds `train` and `val`, each with the 1000 folders of the WordNet ids.
         batch_size: images per step and process.
-        num_workers: processes that load images; None is one per core, at most 8.
+        num_workers, max_corrupt_images: of `DataModule`.
 
     Raises:
-        ValueError: a folder is missing or holds no image, or they are not those of the 1000 classes.
+        ValueError: a folder is missing or holds no image, or the folders are not those of the 1000 classes.
     """
 
-    classes = _INFO.label_descriptions()  # type: ignore[assignment]  # in words, known without the images
+    classes = _INFO.label_descriptions()  # type: ignore[assignment]  # descriptions, known without the images
 
-    def __init__(self, root: str, batch_size: int, num_workers: int | None = None) -> None:
-        super().__init__(root, size=224, resize=256, padding=None, batch_size=batch_size, num_workers=num_workers)
+    def __init__(self, root: str, batch_size: int, num_workers: int | None = None, max_corrupt_images: int = 0) -> None:
+        loading = {"batch_size": batch_size, "num_workers": num_workers, "max_corrupt_images": max_corrupt_images}
+        super().__init__(root, size=224, resize=256, padding=None, **loading)  # type: ignore[arg-type]
 
     def read_splits(self) -> Splits:
         if not (self.root / "val").is_dir():

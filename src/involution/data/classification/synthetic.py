@@ -1,24 +1,24 @@
-"""Random images and labels under the contract of real ones: no files, any size."""
+"""Random images and labels of any size, without files."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from involution.data.classification.data_module import ClassificationDataModule, Split, Splits
+from involution.data.classification.data_module import ClassificationDataModule, Splits
+from involution.data.classification.sources import LabelledTensors
 from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
 class Synthetic(ClassificationDataModule):
-    """Noise in which the labels cannot be found, for trying a recipe out and for measuring its speed.
+    """Noise with random labels, to try a recipe or to measure its speed.
 
     Args:
         size: side of the square images, in pixels.
-        num_classes: how many names, "class 0" and so on.
+        num_classes: number of classes, named "class 0" and so on.
         batch_size: images per step and process.
         images: in each of the three splits.
         channels: 3 for RGB, 1 for grey.
-        num_workers: processes that load images.
+        num_workers: of `DataModule`.
     """
 
     def __init__(
@@ -31,19 +31,16 @@ class Synthetic(ClassificationDataModule):
         num_workers: int | None = 0,
     ) -> None:
         eval_transform = ClassificationEvalTransform(size, size, channels)
-        super().__init__(eval_transform, padded_crop(eval_transform, padding=1), batch_size, num_workers)
+        super().__init__(padded_crop(eval_transform, padding=1), eval_transform, batch_size, num_workers)
         self.classes = [f"class {i}" for i in range(num_classes)]
         self.images = images
 
     def read_splits(self) -> Splits:
         return Splits(*(self._draw(seed) for seed in range(3)))
 
-    def read(self, item: Tensor) -> Tensor:
-        return item
-
-    def _draw(self, seed: int) -> Split:
+    def _draw(self, seed: int) -> LabelledTensors:
         generator = torch.Generator().manual_seed(seed)
         shape = (self.images, self.eval_transform.channels, self.eval_transform.crop, self.eval_transform.crop)
         noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         labels = torch.randint(0, len(self.classes), (self.images,), generator=generator)
-        return Split(list(noise), labels.tolist())
+        return LabelledTensors(noise, labels.numpy())

@@ -1,7 +1,9 @@
-"""Images with a mask that numbers the objects: `images/*.jpg` and `masks/*.png`, as in the Penn-Fudan pedestrians."""
+"""Images with instance masks: `images/*.jpg` and `masks/*.png`, as the Penn-Fudan pedestrians."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +13,27 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.ops import masks_to_boxes
 
-from involution.data.classification.split import SEED
-from involution.data.detection.data_module import Annotated, DetectionDataModule
+from involution.data.dataset import ImageSource
+from involution.data.detection.data_module import DetectionDataModule
+from involution.data.detection.train_transform import Augmentation
+from involution.data.files import PathArray, read_image
+from involution.data.module import Split
+from involution.data.sampler import SPLIT_SEED
 
 
 class InstanceMaskFolder(DetectionDataModule):
-    """DetectionBatch of one class. In the mask of an image, 0 is the background and every other value an object.
+    """Objects of one class. In the mask of an image, 0 is the background and every other value an object.
 
-    Wang et al., "Object detection combining recognition and segmentation", ACCV 2007, is where the pedestrians come
-    from.
+    This is the layout of the pedestrians of Wang et al., "Object detection combining recognition and segmentation",
+    ACCV 2007. The validation images serve as test images.
 
     Args:
         root: folder with `images` and, under the same names, `masks`.
-        num_val_images: images to be judged by, the same in every run.
+        num_val_images: number of validation images, the same ones in every run.
         batch_size: images per step and process.
-        class_name: of the objects.
-        zoom: of `DetectionDataModule`.
-        num_workers: processes that load images; None is one per core, at most 8.
+        class_name: name of the class.
+        augmentation: of `DetectionTrainTransform`.
+        num_workers, max_corrupt_images: of `DataModule`.
 
     Raises:
         ValueError: a folder is missing, an image has no mask or one of another size, or too few images are left.
@@ -39,20 +45,19 @@ class InstanceMaskFolder(DetectionDataModule):
         num_val_images: int,
         batch_size: int,
         class_name: str = "object",
-        zoom: bool = True,
+        augmentation: Augmentation = "ssd",
         num_workers: int | None = None,
+        max_corrupt_images: int = 0,
     ) -> None:
-        super().__init__(batch_size, num_workers, zoom)
+        super().__init__(augmentation, batch_size, num_workers, max_corrupt_images)
         self.root, self.num_val_images = Path(root), num_val_images
         self.classes = [class_name]
 
-    def learned(self) -> Annotated:
-        return self._split()[0]
+    def source(self, split: Split) -> InstanceMasks:
+        return self._train_and_val[0 if split == "train" else 1]
 
-    def judged(self) -> Annotated:
-        return self._split()[1]
-
-    def _split(self) -> tuple[Masked, Masked]:
+    @cached_property
+    def _train_and_val(self) -> tuple[InstanceMasks, InstanceMasks]:
         folder = self.root / "images"
         if not folder.is_dir():
             raise ValueError(
@@ -63,25 +68,28 @@ class InstanceMaskFolder(DetectionDataModule):
             raise ValueError(
                 f"num_val_images: expected fewer than the {len(found)} images of {folder}, got {self.num_val_images}"
             )
-        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(SEED)).tolist()
-        test, train = sorted(order[: self.num_val_images]), sorted(order[self.num_val_images :])
-        return Masked([found[i] for i in train]), Masked([found[i] for i in test])
+        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+        val, train = sorted(order[: self.num_val_images]), sorted(order[self.num_val_images :])
+        return InstanceMasks([found[i] for i in train]), InstanceMasks([found[i] for i in val])
 
 
-class Masked(Annotated):
-    """Images with the masks that lie beside their folder."""
+class InstanceMasks(ImageSource):
+    """Images in a folder, and their masks in the folder `masks` beside it."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = PathArray(paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def path(self, index: int) -> Path:
+    def name(self, index: int) -> str:
         return self.paths[index]
 
+    def image(self, index: int) -> Tensor:
+        return read_image(self.paths[index])
+
     def target(self, index: int, height: int, width: int) -> dict[str, Tensor]:
-        path = self.paths[index]
+        path = Path(self.paths[index])
         file = path.parents[1] / "masks" / f"{path.stem}.png"
         if not file.is_file():
             raise ValueError(f"mask: expected {file} for image {path.name}, which does not exist")
@@ -93,5 +101,5 @@ class Masked(Annotated):
         values = numbers.unique()
         masks = (numbers == values[values > 0][:, None, None]).to(torch.uint8)
         boxes = masks_to_boxes(masks)
-        boxes[:, 2:] += 1  # to the far side of the last pixel
+        boxes[:, 2:] += 1  # masks_to_boxes gives the last pixel, boxes end behind it
         return {"boxes": boxes, "labels": torch.ones(len(masks), dtype=torch.int64), "masks": masks}

@@ -10,21 +10,21 @@ from pycocotools import mask as coco
 from torch import Tensor
 
 
-def run_lengths(mask: Tensor) -> dict[str, Any]:
+def encode_mask(mask: Tensor) -> dict[str, Any]:
     """Return a binary mask [H, W] in the compressed form of COCO's results, as JSON can hold it.
 
-    >>> run_lengths(torch.eye(3))
+    >>> encode_mask(torch.eye(3))
     {'size': [3, 3], 'counts': '013000'}
     """
     encoded = coco.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
 
 
-def decoded(segmentation: Any, height: int, width: int) -> Tensor:
-    """Return the mask uint8 [height, width] of polygons, of run lengths, or of compressed run lengths.
+def decode_mask(segmentation: Any, height: int, width: int) -> Tensor:
+    """Return the mask, uint8 [height, width], of polygons, run lengths or compressed run lengths.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: `segmentation` is none of them.
     """
     try:
         if isinstance(segmentation, list):
@@ -34,5 +34,5 @@ def decoded(segmentation: Any, height: int, width: int) -> Tensor:
         else:
             found = segmentation
         return torch.from_numpy(coco.decode(found))
-    except Exception as error:  # what pycocotools raises
+    except Exception as error:  # pycocotools raises several types
         raise ValueError(f"segmentation: expected polygons or run lengths, got {str(segmentation)[:60]}") from error

@@ -7,44 +7,55 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from involution.data.segmentation.data_module import Pair, SegmentationDataModule, SegmentationEvalTransform
+from involution.data.module import Split
+from involution.data.segmentation.data_module import SegmentationDataModule
+from involution.data.segmentation.masks import Pair, SegmentationEvalTransform
 
 _CLASSES = datasets.Cityscapes.classes
-_JUDGED = sorted((kind for kind in _CLASSES if kind.train_id not in (-1, 255)), key=lambda kind: kind.train_id)
+_EVALUATED = sorted((kind for kind in _CLASSES if kind.train_id not in (-1, 255)), key=lambda kind: kind.train_id)
 
 
 class Cityscapes(SegmentationDataModule):
-    """5000 street scenes of 1024 x 2048 pixels: 2975 to learn from, 500 to choose the checkpoint and to be judged by.
+    """5000 street scenes of 1024 x 2048 pixels: 2975 for training, 500 for validation and testing.
 
-    Masks are the fine ones with the identifiers of all classes, of which 19 count; predictions are written with the
-    same identifiers. The labels of the test images are not public, so validation serves as test, as in the paper.
+    Masks are the fine ones with the identifiers of all classes, of which 19 are evaluated; predictions are written with
+    the same identifiers. The labels of the test images are not public; the validation images serve as test images, as
+    in the paper.
 
     Args:
-        root: holds `leftImg8bit` and `gtFine`, or the two archives of that name.
-        crop: height and width of the parts to learn from, in pixels of the scaled image.
+        root: folder with `leftImg8bit` and `gtFine`, or with the two archives of these names.
+        crop: height and width of training crops, in pixels of the scaled image.
         batch_size: images per step and process.
         scale: of the images inside the network.
-        num_workers: processes that load images; None is one per core, at most 8.
+        num_workers, max_corrupt_images: of `DataModule`.
 
     Raises:
         ValueError: the folders are missing or hold no image; and on reading, those of
-            `involution.data.segmentation.data_module.read_mask`.
+            `involution.data.segmentation.masks.read_mask`.
     """
 
     def __init__(
-        self, root: str, crop: Sequence[int], batch_size: int, scale: float = 1.0, num_workers: int | None = None
+        self,
+        root: str,
+        crop: Sequence[int],
+        batch_size: int,
+        scale: float = 1.0,
+        num_workers: int | None = None,
+        max_corrupt_images: int = 0,
     ) -> None:
-        values = [kind.id for kind in _JUDGED]
-        coded = SegmentationEvalTransform(
+        values = [kind.id for kind in _EVALUATED]
+        eval_transform = SegmentationEvalTransform(
             values=values,
             ignored=sorted({255, *(kind.id for kind in _CLASSES if kind.id >= 0)} - set(values)),
-            colors=[list(kind.color) for kind in _JUDGED],
+            colors=[list(kind.color) for kind in _EVALUATED],
             scale=scale,
         )
-        super().__init__([kind.name for kind in _JUDGED], coded, crop, batch_size, num_workers)
+        super().__init__(
+            [kind.name for kind in _EVALUATED], eval_transform, crop, batch_size, num_workers, max_corrupt_images
+        )
         self.root = root
 
-    def read_split(self, split: str) -> list[Pair]:
+    def read_split(self, split: Split) -> list[Pair]:
         try:
             found = datasets.Cityscapes(self.root, "train" if split == "train" else "val", target_type="semantic")
         except RuntimeError:

@@ -1,4 +1,4 @@
-"""Any images on disk with a mask each, as in CamVid."""
+"""Images with semantic masks on disk, as CamVid."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from involution.data.segmentation.data_module import Pair, SegmentationDataModule, SegmentationEvalTransform
+from involution.data.module import Split
+from involution.data.segmentation.data_module import SegmentationDataModule
+from involution.data.segmentation.masks import Pair, SegmentationEvalTransform
 
 
 class SemanticMaskFolder(SegmentationDataModule):
-    """`root/SPLIT/images/NAME.*` and `root/SPLIT/masks/NAME.png`, the split being train, val or test.
+    """`root/SPLIT/images/NAME.*` and `root/SPLIT/masks/NAME.png`, where SPLIT is train, val or test.
 
     A missing `test` is `val`. In a mask, 0 is the first class, 1 the second, and so on.
 
     Args:
         root: the folder.
-        classes: names, and the colour that each has in pictures, RGB from 0 to 255.
-        ignored: value in the masks of pixels without a class, if there are any; it is none of the classes'.
-        crop: height and width of the parts to learn from, in pixels of the scaled image.
+        classes: names, and the RGB color of each in drawn predictions, from 0 to 255.
+        ignored: value of pixels without a class, or None.
+        crop: height and width of training crops, in pixels of the scaled image.
         batch_size: images per step and process.
         scale: of the images inside the network.
-        num_workers: processes that load images; None is one per core, at most 8.
+        num_workers, max_corrupt_images: of `DataModule`.
 
     Raises:
         ValueError: a folder is missing or holds no image, or an image has no mask; and on reading, the errors of
-            `involution.data.segmentation.data_module.read_mask`.
+            `involution.data.segmentation.masks.read_mask`.
     """
 
     def __init__(
@@ -38,17 +40,18 @@ class SemanticMaskFolder(SegmentationDataModule):
         batch_size: int,
         scale: float = 1.0,
         num_workers: int | None = None,
+        max_corrupt_images: int = 0,
     ) -> None:
-        coded = SegmentationEvalTransform(
+        eval_transform = SegmentationEvalTransform(
             values=list(range(len(classes))),
             ignored=[] if ignored is None else [ignored],
             colors=list(classes.values()),
             scale=scale,
         )
-        super().__init__(list(classes), coded, crop, batch_size, num_workers)
+        super().__init__(list(classes), eval_transform, crop, batch_size, num_workers, max_corrupt_images)
         self.root = Path(root)
 
-    def read_split(self, split: str) -> list[Pair]:
+    def read_split(self, split: Split) -> list[Pair]:
         folder = self.root / split
         if split == "test" and not folder.is_dir():
             folder = self.root / "val"

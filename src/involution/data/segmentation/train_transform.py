@@ -1,4 +1,4 @@
-"""What happens to an image and its mask together before a segmentor learns from them."""
+"""The joint transform of training images and their semantic masks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torchvision.transforms.v2 import functional as F
 from involution.data.batch import IGNORE_INDEX
 
 SCALES = (0.5, 2.0)
-SHARE = 0.75  # of the labelled pixels of a crop that one class may have
-TRIES = 10  # to find such a crop
+SHARE = 0.75  # largest share of the labelled pixels of a crop that one class may have
+TRIES = 10  # number of crops that are drawn to find such a one
 
 
 class SegmentationTrainTransform:
-    """Scale by 0.5 to 2, cut a part out that is not all of one class, mirror half of the images, change the colours.
+    """Scale by 0.5 to 2, crop, flip half of the images, distort colors.
 
-    The training of the released segmentors. Colours change as in Liu et al., "SSD", ECCV 2016, section 2.2, each step
-    for half of the images: brightness by 1/8 (here a factor), contrast and saturation by 1/2, hue by a tenth of the
-    circle. What a crop lacks is black, and ignored.
+    The training of the released segmentors. Crops are drawn again while one class fills more than three quarters.
+    Colors are distorted as in Liu et al., "SSD", ECCV 2016, section 2.2, each step for half of the images: brightness
+    by 1/8 (here a factor), contrast and saturation by 1/2, hue by a tenth of the circle. Crops beyond the image are
+    filled with black pixels that are ignored.
 
     Args:
-        crop: height and width of the part, in pixels.
-        scale: of the image, before that between 0.5 and 2.
+        crop: height and width, in pixels.
+        scale: fixed factor on the size of the image, besides the random one.
 
     Shape:
         uint8 [3, H, W] and uint8 [H, W] → the same of the size of the crop.
@@ -55,7 +56,7 @@ class SegmentationTrainTransform:
         return self.distort(image), mask
 
     def place(self, mask: Tensor) -> tuple[int, int]:
-        """Draw a corner, several times if a class has more than its share of what is labelled there."""
+        """Draw the corner of a crop, up to `TRIES` times if one class has more than `SHARE` of the labelled pixels."""
         room = [max(side - part, 0) for side, part in zip(mask.shape, self.crop, strict=True)]
         for _ in range(TRIES):
             top, left = (int(torch.randint(free + 1, ())) for free in room)
@@ -69,7 +70,7 @@ class SegmentationTrainTransform:
         return top, left
 
     def cut(self, image: Tensor, top: int, left: int, fill: int) -> Tensor:
-        """Return the part with that corner, filled at the bottom and on the right where the image ends."""
+        """Return the crop at that corner, filled at the bottom and on the right where the image ends."""
         height, width = self.crop
         part = image[..., top : top + height, left : left + width]
         whole = part.new_full((*part.shape[:-2], height, width), fill)
