@@ -59,7 +59,7 @@ def run(options: Options) -> Measured:
     return Measured(list(compare(plan, options, settings["limits"])), settings)
 
 
-def compare(plan: Plan, options: Options, limit: Row, seconds: float = 20.0) -> Iterator[Row]:
+def compare(plan: Plan, options: Options, limit: Row, seconds: float = 12.0) -> Iterator[Row]:
     """Yield, for every case that fits into the budget, a row per network: time, its multiple, multiply-adds, memory.
 
     Memory is measured on a GPU only, where it does not need a process of its own.

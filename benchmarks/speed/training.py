@@ -21,7 +21,7 @@ def run(options: Options) -> Measured:
         case = Case(2, "float32", "eager", "training", 32)
     plan = cuda_plan("training") if options.target == "cuda" and not options.dry_run else [(PAIR, case)]
     settings: Row = {"reference": REFERENCE, "optimizer": "SGD with momentum"}
-    rows = list(compare(plan, options, limits(options) if options.target == "cuda" else {"macs_per_s": {}}, 60.0))
+    rows = list(compare(plan, options, limits(options) if options.target == "cuda" else {"macs_per_s": {}}, 40.0))
     if options.target == "cpu":
         if not options.dry_run:
             rows.append({"network": STORED, **case.row()})
