@@ -1,4 +1,4 @@
-"""Predictions drawn into their images."""
+"""Draw predictions on images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision.transforms.v2.functional import to_dtype
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 CONFIDENT = 0.5
-"""Score from which on an object is drawn."""
+"""Least score of objects that are drawn."""
 
 COLORS = ("#ff7f0e", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#e377c2", "#bcbd22", "#17becf")
 
@@ -19,13 +19,13 @@ COLORS = ("#ff7f0e", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#e377c2", "#bc
 def draw_objects(
     image: Tensor, objects: dict[str, Tensor], classes: Sequence[str], confident: float = CONFIDENT
 ) -> Tensor:
-    """Draw boxes, masks, names and scores into an image.
+    """Draw boxes, masks, names and scores on an image.
 
     Args:
         image: [3, H, W] in [0, 1].
-        objects: boxes, labels, scores and perhaps masks, as torchvision's detectors give them.
-        classes: names; that of label n is the one before it, 0 being the background.
-        confident: score from which on an object is drawn.
+        objects: boxes, labels, scores and optionally masks, as returned by torchvision's detectors.
+        classes: names; label n has the name n − 1, because 0 is the background.
+        confident: least score of objects that are drawn.
 
     Returns:
         uint8 [3, H, W].
@@ -38,7 +38,7 @@ def draw_objects(
     colors = list(islice(cycle(COLORS), len(boxes)))
     if "masks" in objects:
         masks = objects["masks"][sure, 0].cpu() > 0.5
-        # One after the other, the surest last: drawn together, torchvision leaves blank where they overlap.
+        # One by one, highest score last: in a single call, torchvision leaves overlaps blank.
         for mask, color in reversed(list(zip(masks, colors, strict=True))):
             picture = draw_segmentation_masks(picture, mask, alpha=0.5, colors=color)
     names = [f"{classes[label - 1]} {score:.0%}" for label, score in zip(labels.tolist(), scores.tolist(), strict=True)]
@@ -47,13 +47,13 @@ def draw_objects(
 
 
 def draw_classes(image: Tensor, mask: Tensor, colors: Sequence[Sequence[int]], alpha: float = 0.6) -> Tensor:
-    """Lay the colours of the classes over an image.
+    """Blend the colors of classes with an image.
 
     Args:
         image: [3, H, W] in [0, 1].
         mask: [H, W], index of a class at every pixel.
         colors: of the classes, RGB from 0 to 255.
-        alpha: 0 leaves the image as it is, 1 covers it.
+        alpha: opacity of the colors, 0 to 1.
 
     Returns:
         uint8 [3, H, W].

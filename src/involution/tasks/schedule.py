@@ -1,4 +1,4 @@
-"""Learning rates as a factor on that of the optimizer, per iteration."""
+"""Learning rate schedules: a factor of the optimizer's rate for every iteration."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 
 class Schedule:
-    """A linear warm-up, times the decay that a subclass defines.
+    """A linear warm-up multiplied by the decay that a subclass defines.
 
         lr(n) = lr · decay(n) · (1 − (1 − warmup_factor) · max(0, 1 − n / N))
 
-    where N is `warmup_epochs` in iterations.
+    where N is the number of iterations in `warmup_epochs`.
 
     Args:
-        warmup_epochs: length of the warm-up, in epochs; 0 is none.
-        warmup_factor: of the learning rate at its start.
+        warmup_epochs: length of the warm-up in epochs; 0 for none.
+        warmup_factor: factor of the learning rate at the start of the warm-up.
     """
 
     def __init__(self, warmup_epochs: float, warmup_factor: float) -> None:
@@ -31,15 +31,15 @@ class Schedule:
         return self.decay(iteration, per_epoch, epochs) * warmup
 
     def decay(self, iteration: int, per_epoch: int, epochs: int) -> float:
-        """Return the factor without the warm-up."""
+        """Return the factor without warm-up."""
         raise NotImplementedError
 
 
 class CosinePerEpoch(Schedule):
-    """Half a cosine from 1 to 0 that moves once per epoch e: decay = (1 + cos(π · e / epochs)) / 2.
+    """Half a cosine from 1 to 0, updated once per epoch e: decay = (1 + cos(π · e / epochs)) / 2.
 
-    The schedule of the released classifiers: the last epoch runs at a rate a little above 0, the warm-up moves with
-    every iteration.
+    The schedule of the released classifiers. The warm-up is updated in every iteration; the last epoch has a rate
+    slightly above 0.
 
     >>> recipe = CosinePerEpoch(warmup_epochs=5, warmup_factor=0.25)
     >>> [round(0.8 * recipe.factor(n, per_epoch=626, epochs=130), 4) for n in (0, 1565, 3130, 65 * 626)]
@@ -51,13 +51,13 @@ class CosinePerEpoch(Schedule):
 
 
 class PolynomialPerIteration(Schedule):
-    """From 1 down to `end_factor`, moving with every iteration n of N: decay = (1 − end) · (1 − n / N)^power + end.
+    """Polynomial decay per iteration from 1 to `end_factor`: decay = (1 − end) · (1 − n / N)^power + end.
 
     The schedule of the released segmentors, with power 0.9 and no warm-up.
 
     Args:
-        power: 1 is a straight line.
-        end_factor: of the learning rate at the end.
+        power: 1 for linear decay.
+        end_factor: factor of the learning rate at the end.
         warmup_epochs, warmup_factor: of `Schedule`.
 
     >>> recipe = PolynomialPerIteration(power=0.9, end_factor=0.01, warmup_epochs=0, warmup_factor=1)
@@ -79,11 +79,11 @@ class PolynomialPerIteration(Schedule):
 
 
 class Steps(Schedule):
-    """A factor for every one of these epochs that is over: decay = factor^(number of `epochs` ≤ e).
+    """A step at each of the given epochs: decay = factor^(number of `epochs` ≤ e).
 
     Args:
-        epochs: at whose beginnings the rate falls.
-        factor: by which it falls.
+        epochs: at the start of which the rate is reduced.
+        factor: of each reduction.
         warmup_epochs, warmup_factor: of `Schedule`.
 
     >>> recipe = Steps(epochs=[8, 11], factor=0.1, warmup_epochs=0.5, warmup_factor=0.001)

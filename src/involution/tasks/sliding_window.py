@@ -1,4 +1,4 @@
-"""Inference window by window, for images that are larger than what fits in memory or was learned from."""
+"""Sliding-window inference for images that exceed memory or the size of the training crops."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Sequence[int]) -> Tensor:
-    """Return the scores of overlapping windows, averaged where they overlap.
+    """Return scores of overlapping windows, averaged where they overlap.
 
-    Windows lie two thirds of their size apart; the last ones end with the image. In the released segmentors likewise,
-    513 of 769 pixels.
+    The stride is two thirds of the window, as in the released segmentors (513 of 769 pixels); the last windows end at
+    the border of the image.
 
     Args:
         network: [B, C, h, w] → [B, classes, h, w].
         images: [B, C, H, W].
-        window: height and width in pixels; a smaller image is its own window.
+        window: height and width in pixels; at most the size of the image is used.
 
     Returns:
         [B, classes, H, W].

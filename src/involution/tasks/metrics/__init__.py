@@ -1,1 +1,1 @@
-"""Metrics that torchmetrics does not have in this form."""
+"""Metrics of detection and segmentation, based on torchmetrics."""

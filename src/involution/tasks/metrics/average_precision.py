@@ -22,7 +22,7 @@ FIGURES = {
     "mar_medium": "ar_medium",
     "mar_large": "ar_large",
 }
-"""torchmetrics' names → ours. AP is over IoU 0.5 to 0.95 unless a number says which; AR over 1, 10 or 100 objects."""
+"""torchmetrics' names and ours. AP is over IoU 0.5 to 0.95 unless a number says which; AR over 1, 10 or 100 objects."""
 
 THRESHOLD = 0.5  # of a mask's probability
 
@@ -31,7 +31,7 @@ class AveragePrecision(MeanAveragePrecision):
     """Average precision and recall of detections, computed by COCO's own code.
 
     Args:
-        masks: judge masks as well as boxes.
+        masks: evaluate masks as well as boxes.
 
     >>> import torch
     >>> metric = AveragePrecision(masks=False)
@@ -44,22 +44,22 @@ class AveragePrecision(MeanAveragePrecision):
     def __init__(self, masks: bool) -> None:
         super().__init__(
             iou_type=("bbox", "segm") if masks else "bbox",
-            # torchmetrics has these in single precision, where a recall of 0.2 is less than its threshold.
+            # torchmetrics computes these in float32, in which a recall of 0.2 is below its threshold.
             iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
             rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
             backend="pycocotools",
         )
-        self.warn_on_many_detections = False  # more than COCO's 100; the best of them are judged
+        self.warn_on_many_detections = False  # of more than COCO's 100, the best are evaluated
 
     def update(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
-        """Take the detections of some images, as torchvision's detectors give them, and what there was to find."""
+        """Add detections, as returned by torchvision's detectors, and targets of some images."""
         masks = "segm" in self.iou_type
         binary = [{**f, "masks": f["masks"][:, 0] > THRESHOLD} if masks else f for f in found]
         there = [{**t, "masks": t["masks"].bool()} if masks else t for t in targets]
         super().update(binary, there)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures as `box_ap`, `box_ap50`, … and `mask_ap`, …, in units of 1; −1 is: nothing to find."""
+        """Return the figures as `box_ap`, `box_ap50`, … and `mask_ap`, …, 0 to 1, or −1 without such objects."""
         figures = super().compute()
         kinds = {"bbox_": "box", "segm_": "mask"} if "segm" in self.iou_type else {"": "box"}
         return {

@@ -15,8 +15,8 @@ class MeanIoU(MulticlassConfusionMatrix):
 
         IoU(c) = n(c, c) / (Σ n(c, ·) + Σ n(·, c) − n(c, c))        n(true class, predicted class)
 
-    Everingham et al., "The PASCAL visual object classes challenge", IJCV 2015. Ignored pixels do not count, whatever is
-    predicted there. A class that is neither there nor predicted has no IoU and no part in the mean.
+    Everingham et al., "The PASCAL visual object classes challenge", IJCV 2015. Ignored pixels are left out, whatever is
+    predicted there. A class that is neither present nor predicted has no IoU and is left out of the mean.
 
     Args:
         classes: their names.
@@ -29,12 +29,12 @@ class MeanIoU(MulticlassConfusionMatrix):
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        # The data have checked the values; asking for them again would cost as much as the metric.
+        # The data set has checked the values; another check would cost as much as the metric.
         super().__init__(len(classes), ignore_index=IGNORE_INDEX, validate_args=False)
         self.classes = classes
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """Return `miou`, `accuracy` and `iou/NAME`, in units of 1, float64; nothing where no pixel has a class."""
+        """Return `miou`, `accuracy` and `iou/NAME`, from 0 to 1 in float64; nothing if no pixel has a class."""
         counts = self.confmat.cpu().double()  # some devices have no float64
         correct = counts.diag()
         union = counts.sum(0) + counts.sum(1) - correct
