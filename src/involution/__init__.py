@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from involution.layers import Involution1d, Involution2d, Involution3d, replace_conv2d
-from involution.ops import involution1d, involution2d, involution3d
+from involution.ops import involution1d, involution2d, involution3d, local_products, spanned_involution
 
 __version__ = version("involution")
 
@@ -14,5 +14,7 @@ __all__ = [
     "involution1d",
     "involution2d",
     "involution3d",
+    "local_products",
     "replace_conv2d",
+    "spanned_involution",
 ]

@@ -28,6 +28,7 @@ def test_what_cannot_be_replaced_is_left():
         nn.Conv2d(20, 32, 3, padding=1),
         nn.Conv2d(32, 32, 3),
         nn.Conv2d(32, 32, 4, padding=1),
+        nn.Conv2d(32, 32, 3, padding=1, padding_mode="circular"),
         nn.ConvTranspose2d(32, 32, 3),
     ]
     net = replace_conv2d(nn.Sequential(*left))
@@ -42,3 +43,10 @@ def test_a_single_layer_a_choice_and_the_device_and_dtype():
     net = nn.ModuleDict({"a": nn.Conv2d(32, 32, 3, padding=1), "b": nn.Conv2d(32, 32, 3, padding=1)})
     replace_conv2d(net, where=lambda name, conv: name == "b")
     assert [type(m) for m in net.values()] == [nn.Conv2d, Involution2d]
+
+
+def test_a_shared_convolution_becomes_a_shared_layer():
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    net = replace_conv2d(nn.ModuleDict({"a": conv, "b": nn.Sequential(conv), "c": nn.Conv2d(32, 32, 3, padding=1)}))
+    assert isinstance(net["a"], Involution2d) and net["a"] is net["b"][0]
+    assert net["c"] is not net["a"]

@@ -72,3 +72,11 @@ def test_a_prepared_network_can_be_exported():
     assert sum("involution.bottleneck" in str(node.target) for node in exported.graph.nodes) == 8
     more = torch.rand(3, 3, 64, 64)
     torch.testing.assert_close(exported.module()(more), model(more))
+
+
+def test_the_model_stays_in_its_mode():
+    model = trained("rednet26").train()
+    model.layer1.eval()
+    modes = [module.training for module in model.modules()]
+    assert not any(module.training for module in prepare(model).modules())
+    assert [module.training for module in model.modules()] == modes

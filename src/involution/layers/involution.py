@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from involution import ops
-from involution.ops.geometry import per_axis
-
-Size = int | Sequence[int]
+from involution.layers.span import Span
+from involution.ops.geometry import Padding, Size, check_divisor, per_axis, per_side
 
 
 class _Involution(nn.Module):
-    """What the layers of one, two and three dimensions share: everything but the operator."""
+    """What the layers of one, two and three dimensions share: everything but the modules that they are made of."""
+
+    __constants__ = ("fused",)  # TorchScript evaluates the property when it compiles
+    __jit_unused_properties__: ClassVar = ["fused"]
 
     rank: ClassVar[int]
     conv_layer: ClassVar[type[nn.Module]]
     pool_layer: ClassVar[type[nn.Module]]
     default_norm: ClassVar[type[nn.Module]]
+    operator: ClassVar[Callable[..., Tensor]]
 
     def __init__(
         self,
@@ -34,19 +37,24 @@ class _Involution(nn.Module):
         out_channels: int | None = None,
         norm_layer: Callable[..., nn.Module] | str | None = "batch_norm",
         act_layer: Callable[..., nn.Module] = nn.ReLU,
+        padding: Padding = "same",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        _divides("group_channels", group_channels, channels)
+        check_divisor("group_channels", group_channels, channels)
         self.channels = channels
         self.out_channels = out_channels or channels
         self.groups = channels // group_channels
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank, least=1)
         self.stride = per_axis("stride", stride, self.rank, least=1)
         self.dilation = per_axis("dilation", dilation, self.rank, least=1)
-        self.padding = [d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        self.sides = per_side(padding, self.kernel_size, self.dilation)
+        spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        if [front + behind for front, behind in self.sides] != spans:
+            raise ValueError(f"padding: expected zeros that keep the size, {spans} in all per axis, got {padding!r}")
+        self.padding = [front for front, _ in self.sides]
         self.reduction_ratio = reduction_ratio
 
         # Ceiling mode averages the pixels that exist: one kernel per output pixel on odd sizes too, and the paper's
@@ -56,19 +64,20 @@ class _Involution(nn.Module):
         reduced = channels
         self.conv1: nn.Module = nn.Identity()
         if reduction_ratio is not None:
-            _divides("reduction_ratio", reduction_ratio, channels)
+            check_divisor("reduction_ratio", reduction_ratio, channels)
             reduced = channels // reduction_ratio
             norm = self.default_norm if norm_layer == "batch_norm" else norm_layer
-            assert not isinstance(norm, str), norm
+            if isinstance(norm, str):
+                raise ValueError(f'norm_layer: expected "batch_norm", a callable or None, got {norm!r}')
             parts = OrderedDict(conv=self.conv_layer(channels, reduced, 1, bias=norm is None, **factory))
             if norm is not None:
-                parts["bn"] = norm(reduced, **factory)
+                parts["bn"] = norm(reduced).to(**factory)
             parts["act"] = act_layer()
             self.conv1 = nn.Sequential(parts)
         taps = self.groups
         for k in self.kernel_size:
             taps *= k
-        self.conv2 = nn.Sequential(OrderedDict(conv=self.conv_layer(reduced, taps, 1, **factory)))
+        self.conv2 = Span(self.conv_layer(reduced, taps, 1, **factory))
         self.proj: nn.Module = nn.Identity()
         if self.out_channels != channels:
             self.proj = self.conv_layer(channels, self.out_channels, 1, **factory)
@@ -83,10 +92,33 @@ class _Involution(nn.Module):
                 if isinstance(module.bias, Tensor):
                     nn.init.zeros_(module.bias)
 
+    @property
+    def fused(self) -> bool:
+        """Whether the kernels are used as they are made: if nothing but its weight and bias is in the span."""
+        return getattr(self.conv2, "is_plain", False)
+
     def kernel(self, x: Tensor) -> Tensor:
         """Generate the kernel of every output pixel, [B, G, *window, *output size]."""
         taps = self.conv2(self.conv1(self.pool(x)))
         return taps.unflatten(1, [self.groups] + self.kernel_size)  # noqa: RUF005  (TorchScript knows no unpacking)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A proxy of torch.fx is no tensor, and always a batch.
+        unbatched = isinstance(x, Tensor) and x.dim() == len(self.kernel_size) + 1
+        if unbatched:
+            x = x.unsqueeze(0)
+        y = self.proj(self._aggregate(x))
+        return y.squeeze(0) if unbatched else y
+
+    def _aggregate(self, x: Tensor) -> Tensor:
+        if not self.fused:
+            return self.operator(x, self.kernel(x), self.stride, self.sides, self.dilation)
+        # The same without the kernels in memory: K·K/16 times the feature map, 3.06 for K = 7. That form is the faster
+        # one at every size measured, in training too.
+        span: Any = self.conv2.conv
+        reduced, weight = self.conv1(self.pool(x)), span.weight.flatten(1)
+        geometry = (self.kernel_size, self.stride, self.sides, self.dilation)
+        return ops.spanned_involution(x, reduced, weight, span.bias, *geometry)
 
     def extra_repr(self) -> str:
         """Describe the layer in `print`."""
@@ -111,14 +143,17 @@ class Involution2d(_Involution):
         group_channels: neighbouring channels that share a kernel; G = C / group_channels.
         reduction_ratio: r of the bottleneck C → C/r → K·K·G that generates the kernel. None: a single span C → K·K·G.
         out_channels: if not C, a 1x1 convolution follows the involution.
-        norm_layer: called with C/r; "batch_norm" is `nn.BatchNorm2d`, None leaves a bias instead.
+        norm_layer: called with C/r, then moved to `device` and `dtype`; "batch_norm" is `nn.BatchNorm2d`, None leaves a
+            bias instead.
         act_layer: σ, called without arguments.
+        padding: "same", or a pair (front, behind) per axis that adds up to d·(K−1).
 
     Shape:
-        [B, C, H, W] → [B, out_channels, ⌈H/s⌉, ⌈W/s⌉], memory format preserved.
+        [B, C, H, W] → [B, out_channels, ⌈H/s⌉, ⌈W/s⌉], memory format preserved; [C, H, W] is a batch of one.
 
     Raises:
-        ValueError: C is not divisible by `group_channels` or `reduction_ratio`, or a size is not positive.
+        ValueError: C is not divisible by `group_channels` or `reduction_ratio`, a size is not positive, or the padding
+            does not keep the size.
 
     >>> layer = Involution2d(64, kernel_size=7, stride=2)
     >>> layer.kernel(torch.rand(1, 64, 15, 21)).shape
@@ -132,34 +167,40 @@ class Involution2d(_Involution):
     pool_layer = nn.AvgPool2d
     default_norm = nn.BatchNorm2d
 
-    def forward(self, x: Tensor) -> Tensor:
-        # involution2d(x, self.kernel(x)) without the kernels in memory: K·K/16 times the feature map, 3.06 for K = 7.
-        # That form is the faster one at every size measured, in training too, so there is no choice to make.
-        span: Any = self.conv2.conv
-        y = torch.ops.involution.involution2d_spanned(
-            x,
-            self.conv1(self.pool(x)),
-            span.weight.flatten(1),
-            span.bias,
-            self.groups,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
-        return self.proj(y)
+    operator = staticmethod(ops.involution2d)
+
+    def _aggregate(self, x: Tensor) -> Tensor:
+        if torch.jit.is_scripting():  # TorchScript compiles no signatures with unions
+            if self.fused:
+                span: Any = self.conv2.conv
+                return torch.ops.involution.involution2d_spanned(
+                    x,
+                    self.conv1(self.pool(x)),
+                    span.weight.flatten(1),
+                    span.bias,
+                    self.groups,
+                    self.kernel_size,
+                    self.stride,
+                    self.padding,
+                    self.dilation,
+                )
+            else:
+                return torch.ops.involution.involution2d(x, self.kernel(x), self.stride, self.padding, self.dilation)
+        else:
+            return super()._aggregate(x)
 
 
 class Involution1d(_Involution):
-    """`Involution2d` over a sequence: [B, C, L] → [B, out_channels, ⌈L/s⌉]."""
+    """`Involution2d` over a sequence: [B, C, L] → [B, out_channels, ⌈L/s⌉].
+
+    `padding=[(dilation * (kernel_size - 1), 0)]` makes it causal.
+    """
 
     rank = 1
     conv_layer = nn.Conv1d
     pool_layer = nn.AvgPool1d
     default_norm = nn.BatchNorm1d
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(ops.involution1d(x, self.kernel(x), self.stride, "same", self.dilation))
+    operator = staticmethod(ops.involution1d)
 
 
 class Involution3d(_Involution):
@@ -169,11 +210,4 @@ class Involution3d(_Involution):
     conv_layer = nn.Conv3d
     pool_layer = nn.AvgPool3d
     default_norm = nn.BatchNorm3d
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(ops.involution3d(x, self.kernel(x), self.stride, "same", self.dilation))
-
-
-def _divides(name: str, divisor: int, channels: int) -> None:
-    if divisor < 1 or channels % divisor:
-        raise ValueError(f"{name}: expected a divisor of the {channels} channels, got {divisor}")
+    operator = staticmethod(ops.involution3d)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from involution.layers.involution import Involution2d
+from involution.ops.geometry import same_padding
 
 
 def replace_conv2d(
@@ -21,8 +22,9 @@ def replace_conv2d(
     """Replace every k x k convolution of `module`, k > 1, by an involution of the same stride, dilation and channels.
 
     Left as they are: 1x1 and grouped convolutions, those whose input channels `group_channels` or `reduction_ratio`
-    does not divide (the RGB input is one), and those that change the size of the map beyond their stride. The new
-    layers are freshly initialized, on the device and in the dtype of the old ones.
+    does not divide (the RGB input is one), those that change the size of the map beyond their stride, and those that
+    pad with other values than zero. The new layers are freshly initialized, on the device and in the dtype of the old
+    ones; a convolution that several modules share becomes one layer that they share.
 
     Args:
         module: changed in place.
@@ -36,27 +38,30 @@ def replace_conv2d(
     >>> replace_conv2d(net)[2].stride
     [2, 2]
     """
+    made: dict[nn.Conv2d, nn.Module] = {}  # a convolution that stands in several places is replaced by one layer
 
     def swapped(name: str, conv: nn.Module) -> nn.Module:
         if not isinstance(conv, nn.Conv2d) or not _replaceable(conv) or not where(name, conv):
             return conv
         if conv.in_channels % group_channels or conv.in_channels % (reduction_ratio or 1):
             return conv
-        layer = Involution2d(
-            conv.in_channels,
-            kernel_size,
-            conv.stride,
-            conv.dilation,
-            group_channels,
-            reduction_ratio,
-            conv.out_channels,
-            device=conv.weight.device,
-            dtype=conv.weight.dtype,
-            **kwargs,
-        )
-        return layer.train(conv.training)
+        if conv not in made:
+            layer = Involution2d(
+                conv.in_channels,
+                kernel_size,
+                conv.stride,
+                conv.dilation,
+                group_channels,
+                reduction_ratio,
+                conv.out_channels,
+                device=conv.weight.device,
+                dtype=conv.weight.dtype,
+                **kwargs,
+            )
+            made[conv] = layer.train(conv.training)
+        return made[conv]
 
-    for name, child in list(module.named_modules()):
+    for name, child in list(module.named_modules(remove_duplicate=False)):
         parent, _, leaf = name.rpartition(".")
         if name:
             setattr(module.get_submodule(parent), leaf, swapped(name, child))
@@ -67,6 +72,8 @@ def _replaceable(conv: nn.Conv2d) -> bool:
     """Whether the convolution mixes a window of all channels and its output has the size ⌈H/s⌉ x ⌈W/s⌉."""
     if conv.groups > 1 or max(conv.kernel_size) == 1 or type(conv) is not nn.Conv2d:
         return False
-    spans = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    same = conv.padding == "same" or list(conv.padding) == [span // 2 for span in spans]
-    return same and all(span % 2 == 0 for span in spans)
+    if conv.padding_mode != "zeros":
+        return False
+    sides = same_padding(conv.kernel_size, conv.dilation)
+    same = conv.padding == "same" or list(conv.padding) == [front for front, _ in sides]
+    return same and all(front == behind for front, behind in sides)

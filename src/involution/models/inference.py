@@ -30,14 +30,19 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | 
     Raises:
         ValueError: the outputs differ by more than `tolerance`.
     """
-    model = model.eval()
     parameter = next(model.parameters())
     if tolerance is None:
         tolerance = 5e-2 if parameter.dtype in (torch.bfloat16, torch.float16) else 1e-3
     if example is None:
         example = torch.rand(1, getattr(model, "in_chans", 3), 64, 64, device=parameter.device, dtype=parameter.dtype)
-    prepared = fold_batch_norms(fuse_blocks(model)).to(memory_format=torch.channels_last)
-    for expected, got in zip(tree_leaves(model(example)), tree_leaves(prepared(example)), strict=True):
+    training = {module: module.training for module in model.modules()}
+    try:
+        prepared = fold_batch_norms(fuse_blocks(model.eval())).eval().to(memory_format=torch.channels_last)
+        outputs = zip(tree_leaves(model(example)), tree_leaves(prepared(example)), strict=True)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    for expected, got in outputs:
         difference = (got - expected).abs().max().item() / max(expected.abs().max().item(), 1e-12)
         if not difference <= tolerance:
             message = f"expected a prepared network within {tolerance} of the original, got {difference:.2e}"

@@ -5,43 +5,70 @@ Letters used everywhere in this package:
     B batch    C channels    G groups of C/G channels    H W input size    Ho Wo output size    Kh Kw window
 
 Which file serves a call is PyTorch's dispatch: `reference.py` by default, `cpu/` for CPU tensors once compiled,
-`cuda/` for CUDA tensors where there is Triton.
+`cuda/` for CUDA tensors where there is Triton. The operators are those of two dimensions; `ranks.py` makes the others
+of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable
+from functools import wraps
+from math import prod
+from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
 
 from involution.ops import autograd, bottleneck, cpu, cuda, vmap  # noqa: F401  (importing registers the operators)
-from involution.ops.geometry import resolve
-from involution.ops.reference import widen
+from involution.ops.geometry import (
+    AXES,
+    Padding,
+    Size,
+    check_alike,
+    check_divisor,
+    check_groups,
+    check_map,
+    check_span,
+    per_axis,
+    resolve,
+    sizes_are_symbols,
+)
+from involution.ops.ranks import aggregate, aggregate_spanned, correlate
 
-__all__ = ["involution1d", "involution2d", "involution3d"]
+__all__ = ["involution1d", "involution2d", "involution3d", "local_products", "spanned_involution"]
 
-Size = int | Sequence[int]
-Padding = int | Sequence[int] | Literal["same"]
+F = TypeVar("F", bound=Callable[..., Tensor])
 
 
+def _overridable(function: F) -> F:
+    """Let `__torch_function__` of the arguments answer: `torch.fx` then records one node in place of the checks."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values())
+        if has_torch_function(given):
+            return handle_torch_function(wrapper, given, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return cast(F, wrapper)
+
+
+@_overridable
 def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
     """Sum every window of `x` with the kernel of its own output pixel.
 
         y[b,c,i,j] = Σ_{u,v} kernel[b, c·G//C, u, v, i, j] · x[b, c, i·s + u·d − p, j·s + v·d − p]
 
     Li et al., "Involution", CVPR 2021, eq. 4. The window is not flipped; pixels outside `x` count as zero.
-    Differentiable to every order.
+    Differentiable to every order, in reverse and forward mode; `torch.func` and `torch.vmap` work.
 
     Args:
         x: [B, C, H, W], floating point, any memory layout.
         kernel: [B, G, Kh, Kw, Ho, Wo], dtype and device of `x`, any memory layout; G divides C, and group g holds the
             channels g·C/G to (g+1)·C/G − 1.
         stride, dilation: in pixels, an int or (vertical, horizontal).
-        padding: rows and columns of zeros on each side, an int or (vertical, horizontal), or "same": d·(K−1) in all,
-            the smaller half of it in front, so that Ho = ⌈H/s⌉.
+        padding: rows and columns of zeros: an int; (vertical, horizontal), where each is an int for both sides or a
+            pair (front, behind); or "same": d·(K−1) in all, the smaller half of it in front, so that Ho = ⌈H/s⌉.
 
     Returns:
         [B, C, Ho, Wo], dtype and memory format of `x`.
@@ -55,10 +82,10 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     tensor([[4., 6., 6.],
             [6., 9., 9.]])
     """
-    geometry = resolve(x, kernel, 2, stride, padding, dilation)
-    return torch.ops.involution.involution2d(x, kernel, *geometry)
+    return _involution(x, kernel, 2, stride, padding, dilation)
 
 
+@_overridable
 def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
     """Sum every window of a sequence with the kernel of its own output position.
 
@@ -67,19 +94,21 @@ def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     Args:
         x: [B, C, L], floating point.
         kernel: [B, G, K, Lo], dtype and device of `x`.
-        stride, padding, dilation: as in `involution2d`.
+        stride, padding, dilation: as in `involution2d`; `padding=[(d * (K - 1), 0)]` makes the operator causal.
 
     Returns:
         [B, C, Lo], dtype of `x`.
 
     Raises:
         ValueError: as in `involution2d`.
+
+    >>> involution1d(torch.ones(1, 1, 4), torch.ones(1, 1, 3, 4), padding=[(2, 0)])
+    tensor([[[1., 2., 3., 3.]]])
     """
-    (s,), (p,), (d,) = resolve(x, kernel, 1, stride, padding, dilation)
-    flat = kernel.unsqueeze(2).unsqueeze(4)  # [B, G, 1, K, 1, Lo]
-    return torch.ops.involution.involution2d(x.unsqueeze(2), flat, [1, s], [0, p], [1, d]).squeeze(2)
+    return _involution(x, kernel, 1, stride, padding, dilation)
 
 
+@_overridable
 def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
     """Sum every window of a volume with the kernel of its own output voxel.
 
@@ -92,19 +121,120 @@ def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
         stride, padding, dilation: as in `involution2d`, an int or three of them.
 
     Returns:
-        [B, C, Do, Ho, Wo], dtype of `x`.
+        [B, C, Do, Ho, Wo], dtype and memory format of `x`.
 
     Raises:
         ValueError: as in `involution2d`.
     """
-    (sd, *stride2d), (pd, *padding2d), (dd, *dilation2d) = resolve(x, kernel, 3, stride, padding, dilation)
-    batch, depth, taps, out_depth = x.shape[0], x.shape[2], kernel.shape[2], kernel.shape[5]
-    span = (out_depth - 1) * sd + 1
-    x = F.pad(x, (0, 0, 0, 0, pd, span + (taps - 1) * dd - pd - depth)).transpose(1, 2)  # [B, Dpad, C, H, W]
-    kernel = kernel.permute(2, 0, 5, 1, 3, 4, 6, 7).flatten(1, 2)  # [Kd, B·Do, G, Kh, Kw, Ho, Wo]
-    slices = []
-    for t in range(taps):
-        seen = x[:, t * dd : t * dd + span : sd].flatten(0, 1)  # [B·Do, C, H, W]
-        slices.append(widen(torch.ops.involution.involution2d(seen, kernel[t], stride2d, padding2d, dilation2d)))
-    y = torch.stack(slices).sum(0).to(x.dtype)
-    return y.unflatten(0, (batch, out_depth)).transpose(1, 2)
+    return _involution(x, kernel, 3, stride, padding, dilation)
+
+
+def _involution(x: Tensor, kernel: Tensor, rank: int, stride: Size, padding: Padding, dilation: Size) -> Tensor:
+    check_map("x", x, rank)
+    if kernel.dim() != 2 + 2 * rank:
+        axes = AXES[3 - rank :]
+        layout = ", ".join([f"K{a.lower()}" for a in axes] + [f"{a}o" for a in axes])
+        raise ValueError(f"kernel: expected [B, G, {layout}], got shape {list(kernel.shape)}")
+    check_alike("kernel", kernel, "x", x)
+    check_groups("kernel", kernel.shape[1], x.shape[1])
+    window, out = kernel.shape[2 : 2 + rank], kernel.shape[2 + rank :]
+    return aggregate(x, kernel, resolve("kernel", x.shape[2:], window, out, stride, padding, dilation))
+
+
+@_overridable
+def spanned_involution(
+    x: Tensor,
+    reduced: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Padding = "same",
+    dilation: Size = 1,
+) -> Tensor:
+    """Apply the involution whose kernels are `weight` · `reduced` + `bias`, without storing the kernels.
+
+        kernel[b, g, u, v, i, j] = Σ_r weight[(g·Kh + u)·Kw + v, r] · reduced[b, r, i, j] + bias[(g·Kh + u)·Kw + v]
+        y = involution2d(x, kernel)
+
+    The kernels are K·K·G/C times as large as the feature map, 3 times for K = 7 and 16 channels a group. The compiled
+    operators make those of a few pixels at a time, in the forward and in the backward pass. In one, two or three
+    dimensions. Under `torch.vmap`, and where the backward is itself differentiated, the kernels are stored.
+
+    Args:
+        x: [B, C, *size], of one to three axes, floating point.
+        reduced: [B, R, *output size], dtype and device of `x`.
+        weight: [G·Kh·Kw, R], dtype and device of `x`; G divides C.
+        bias: [G·Kh·Kw] or None.
+        kernel_size: of the window, in pixels; an int or one per axis.
+        stride, padding, dilation: as in `involution2d`.
+
+    Returns:
+        [B, C, *output size], dtype and memory format of `x`.
+
+    Raises:
+        ValueError: as in `involution2d`, or a shape is not as above.
+
+    >>> x, reduced, weight = torch.rand(1, 32, 5, 6), torch.rand(1, 8, 5, 6), torch.rand(2 * 3 * 3, 8)
+    >>> spanned_involution(x, reduced, weight, None, kernel_size=3).shape
+    torch.Size([1, 32, 5, 6])
+    """
+    rank = x.dim() - 2 if 3 <= x.dim() <= 5 else 2
+    check_map("x", x, rank)
+    check_map("reduced", reduced, rank)
+    check_alike("reduced", reduced, "x", x)
+    window = per_axis("kernel_size", kernel_size, rank, least=1)
+    check_span(weight, bias, window, reduced.shape[1])
+    groups = weight.shape[0] // prod(window)
+    check_groups("weight", groups, x.shape[1])
+    check_alike("weight", weight, "x", x, batch=False)
+    if bias is not None:
+        check_alike("bias", bias, "x", x, batch=False)
+    geometry = resolve("reduced", x.shape[2:], window, reduced.shape[2:], stride, padding, dilation)
+    return aggregate_spanned(x, reduced, weight, bias, groups, window, geometry)
+
+
+@_overridable
+def local_products(
+    query: Tensor,
+    key: Tensor,
+    groups: int,
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Padding = "same",
+    dilation: Size = 1,
+) -> Tensor:
+    """Return the scalar products of every query with the keys in its window, one per group of channels.
+
+        y[b, g, u, v, i, j] = Σ_{c in g} query[b, c, i, j] · key[b, c, i·s + u·d − p, j·s + v·d − p]
+
+    The gradient of `involution2d` with respect to its kernel. The logits of local self-attention, for which a head is
+    a group; with queries of one and a channel a group, the windows themselves (`unfold`). Keys outside the image count
+    as zero. In one, two or three dimensions; differentiable as `involution2d` is.
+
+    Args:
+        query: [B, C, *output size], of one to three axes, floating point.
+        key: [B, C, *size], dtype and device of `query`.
+        groups: G, a divisor of C.
+        kernel_size: of the window, in pixels; an int or one per axis.
+        stride, padding, dilation: as in `involution2d`.
+
+    Returns:
+        [B, G, *window, *output size], dtype and memory format of `query`.
+
+    Raises:
+        ValueError: as in `involution2d`, or a shape is not as above.
+
+    >>> local_products(torch.rand(1, 32, 5, 6), torch.rand(1, 32, 5, 6), groups=2, kernel_size=(3, 1)).shape
+    torch.Size([1, 2, 3, 1, 5, 6])
+    """
+    rank = key.dim() - 2 if 3 <= key.dim() <= 5 else 2
+    check_map("key", key, rank)
+    check_map("query", query, rank)
+    check_alike("query", query, "key", key)
+    if not sizes_are_symbols() and query.shape[1] != key.shape[1]:
+        raise ValueError(f"query: expected the {key.shape[1]} channels of key, got {query.shape[1]}")
+    check_divisor("groups", groups, key.shape[1])
+    window = per_axis("kernel_size", kernel_size, rank, least=1)
+    geometry = resolve("query", key.shape[2:], window, query.shape[2:], stride, padding, dilation)
+    return correlate(query, key, groups, window, geometry)

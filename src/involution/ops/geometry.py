@@ -3,57 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 AXES = ("D", "H", "W")
 
+Size = int | Sequence[int]
+Padding = int | Sequence[int | tuple[int, int]] | Literal["same"]
+
 
 def resolve(
-    x: Tensor,
-    kernel: Tensor,
-    rank: int,
-    stride: int | Sequence[int],
-    padding: int | Sequence[int] | str,
-    dilation: int | Sequence[int],
+    carrier: str,
+    size: Sequence[int],
+    window: Sequence[int],
+    out: Sequence[int],
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return stride, padding in front and dilation per axis for an involution over `rank` axes.
+    """Return stride, padding in front and dilation per axis; the padding behind follows from the size of the output.
 
-    The padding behind follows from the size of the output, which the kernel carries.
+    Args:
+        carrier: name of the argument that has the size of the output.
+        size, window, out: of the input, the kernel and the output, per axis.
+        stride, padding, dilation: as given.
 
     Raises:
         ValueError: the arguments do not describe an involution; the message names the one at fault.
     """
-    axes = AXES[3 - rank :]
-    _check_tensors(x, kernel, rank, axes)
-    window, out = list(kernel.shape[2 : 2 + rank]), list(kernel.shape[2 + rank :])
+    rank = len(size)
     strides = per_axis("stride", stride, rank, least=1)
     dilations = per_axis("dilation", dilation, rank, least=1)
-    spans = [d * (k - 1) for d, k in zip(dilations, window, strict=True)]
-    if isinstance(padding, str):
-        if padding != "same":
-            raise ValueError(f'padding: expected "same", an int or {rank} of them, got {padding!r}')
-        front, total = [span // 2 for span in spans], spans
-    else:
-        front = per_axis("padding", padding, rank, least=0)
-        total = [2 * p for p in front]
-    for axis, size, span, pad, s, given in zip(axes, x.shape[2:], spans, total, strides, out, strict=True):
-        expected = (size + pad - span - 1) // s + 1
+    sides = per_side(padding, window, dilations)
+    geometry = strides, [front for front, _ in sides], dilations
+    if sizes_are_symbols():
+        return geometry
+    for axis, n, k, d, s, (front, behind), given in zip(
+        AXES[3 - rank :], size, window, dilations, strides, sides, out, strict=True
+    ):
+        reach = d * (k - 1) + 1
+        expected = (n + front + behind - reach) // s + 1
         if expected < 1:
             raise ValueError(
-                f"kernel: expected a window that fits into the padded input, got a window of {span + 1} pixels "
-                f"along {axis} for {size + pad} of x with padding"
+                f"{carrier}: expected a window that fits into the padded input, got a window of {reach} pixels "
+                f"along {axis} for {n + front + behind} of x with padding"
             )
         if given != expected:
             raise ValueError(
-                f"kernel: expected {axis}o = {expected} for {axis} = {size}, window {span + 1}, stride {s} and "
+                f"{carrier}: expected {axis}o = {expected} for {axis} = {n}, window {reach}, stride {s} and "
                 f"padding {padding!r}, got {given}"
             )
-    return strides, front, dilations
+    return geometry
 
 
-def per_axis(name: str, value: int | Sequence[int], rank: int, least: int) -> list[int]:
+def sizes_are_symbols() -> bool:
+    """Whether a comparison of sizes would become a condition of an exported graph, or a warning of the tracer."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def same_padding(window: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the padding "same", d·(K−1) zeros in all per axis, as (front, behind): the smaller half is in front."""
+    spans = [d * (k - 1) for d, k in zip(dilation, window, strict=True)]
+    return [(span // 2, span - span // 2) for span in spans]
+
+
+def per_side(padding: Padding, window: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the padding as (front, behind) per axis."""
+    if isinstance(padding, str) and padding == "same":
+        return same_padding(window, dilation)
+    rank = len(window)
+    values: list[Any] = [padding] * rank if isinstance(padding, int | str) else list(padding)
+    sides = [(value, value) if isinstance(value, int) else value for value in values]
+    if len(sides) != rank or not all(_is_side(side) for side in sides):
+        raise ValueError(
+            f'padding: expected "same", an int or, per axis ({rank}), an int or (front, behind), each at least 0, '
+            f"got {padding!r}"
+        )
+    return [(front, behind) for front, behind in sides]
+
+
+def _is_side(side: Any) -> bool:
+    return isinstance(side, Sequence) and len(side) == 2 and all(isinstance(n, int) and n >= 0 for n in side)
+
+
+def per_axis(name: str, value: Size, rank: int, least: int) -> list[int]:
     """Return `value` as one int per axis, each at least `least`."""
     values = [value] * rank if isinstance(value, int) else list(value)
     if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
@@ -62,22 +98,45 @@ def per_axis(name: str, value: int | Sequence[int], rank: int, least: int) -> li
     return values
 
 
-def _check_tensors(x: Tensor, kernel: Tensor, rank: int, axes: Sequence[str]) -> None:
-    sizes = ", ".join(axes)
+def check_divisor(name: str, divisor: int, channels: int) -> None:
+    """Raise if `divisor` does not divide the channels."""
+    if not sizes_are_symbols() and (divisor < 1 or channels % divisor):
+        raise ValueError(f"{name}: expected a divisor of the {channels} channels, got {divisor}")
+
+
+def check_groups(name: str, groups: int, channels: int) -> None:
+    """Raise if the groups that the argument `name` implies do not divide the channels of x."""
+    if not sizes_are_symbols() and (groups < 1 or channels % groups):
+        raise ValueError(f"{name}: expected groups G that divide the {channels} channels of x, got G = {groups}")
+
+
+def check_map(name: str, x: Tensor, rank: int) -> None:
+    """Raise if `x` is no floating-point feature map of so many axes."""
     if x.dim() != 2 + rank:
-        raise ValueError(f"x: expected [B, C, {sizes}], got shape {list(x.shape)}")
-    if kernel.dim() != 2 + 2 * rank:
-        layout = ", ".join([f"K{a.lower()}" for a in axes] + [f"{a}o" for a in axes])
-        raise ValueError(f"kernel: expected [B, G, {layout}], got shape {list(kernel.shape)}")
+        raise ValueError(f"{name}: expected [B, C, {', '.join(AXES[3 - rank :])}], got shape {list(x.shape)}")
     if not x.is_floating_point():
-        raise ValueError(f"x: expected a floating-point tensor, got {x.dtype}")
-    if x.device != kernel.device:
-        raise ValueError(f"kernel: expected the device of x, {x.device}, got {kernel.device}")
-    cast = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, kernel.dtype)
-    if x.dtype != kernel.dtype and not cast:
-        raise ValueError(f"kernel: expected the dtype of x, {x.dtype}, got {kernel.dtype}")
-    batch, channels, groups = x.shape[0], x.shape[1], kernel.shape[1]
-    if kernel.shape[0] != batch:
-        raise ValueError(f"kernel: expected the batch size of x, {batch}, got {kernel.shape[0]}")
-    if groups < 1 or channels % groups:
-        raise ValueError(f"kernel: expected groups G that divide the {channels} channels of x, got G = {groups}")
+        raise ValueError(f"{name}: expected a floating-point tensor, got {x.dtype}")
+
+
+def check_alike(name: str, value: Tensor, of: str, x: Tensor, batch: bool = True) -> None:
+    """Raise if device, dtype or batch size of `value` are not those of `x`, the argument called `of`."""
+    if x.device != value.device:
+        raise ValueError(f"{name}: expected the device of {of}, {x.device}, got {value.device}")
+    if x.dtype != value.dtype and (
+        # Autocast casts as for a convolution: everything but float64.
+        not torch.is_autocast_enabled(x.device.type) or torch.float64 in (x.dtype, value.dtype)
+    ):
+        raise ValueError(f"{name}: expected the dtype of {of}, {x.dtype}, got {value.dtype}")
+    if batch and not sizes_are_symbols() and value.shape[0] != x.shape[0]:
+        raise ValueError(f"{name}: expected the batch size of {of}, {x.shape[0]}, got {value.shape[0]}")
+
+
+def check_span(weight: Tensor, bias: Tensor | None, window: Sequence[int], features: int) -> None:
+    """Raise if weight and bias do not have the shapes [G·taps, features] and [G·taps]."""
+    if sizes_are_symbols():
+        return
+    if weight.dim() != 2 or weight.shape[1] != features or weight.shape[0] % prod(window):
+        taps = "·".join(map(str, window))
+        raise ValueError(f"weight: expected shape [G·{taps}, {features}], got {list(weight.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias: expected shape [{weight.shape[0]}], got {list(bias.shape)}")

@@ -12,13 +12,18 @@ Ints = Sequence[int]
 ALL = (True, True, True, True)  # every output of `involution2d_spanned_backward` is wanted
 
 
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels lie densest."""
+    return x.stride(1) == 1 and not x.is_contiguous()
+
+
 def empty_like(like: Tensor, shape: Ints) -> Tensor:
-    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last if its channels lie densest.
+    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last or not.
 
     `empty` in `cpu/binding.cpp` is the same rule for the compiled operators.
     """
     shape = list(shape)
-    if like.stride(1) != 1 or like.is_contiguous():
+    if not is_channels_last(like):
         return like.new_empty(shape)
     last = len(shape) - 2
     order = [0, last, last + 1, *range(1, last)]

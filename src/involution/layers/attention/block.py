@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from involution.layers.involution import _divides
+from involution.ops.geometry import check_divisor
 
 
 class BlockAttention2d(nn.Module):
@@ -49,7 +49,7 @@ class BlockAttention2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _divides("heads", heads, channels)
+        check_divisor("heads", heads, channels)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.size = size
         self.heads = heads

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from involution import ops
 from involution.layers.attention import window
-from involution.layers.involution import Size, _divides
-from involution.ops.geometry import per_axis
+from involution.ops.geometry import Size, check_divisor, per_axis, same_padding
 
 
 class LocalRelation2d(nn.Module):
@@ -49,7 +49,7 @@ class LocalRelation2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _divides("group_channels", group_channels, channels)
+        check_divisor("group_channels", group_channels, channels)
         if similarity not in ("product", "squared", "absolute"):
             raise ValueError(f'similarity: expected "product", "squared" or "absolute", got {similarity!r}')
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -58,7 +58,7 @@ class LocalRelation2d(nn.Module):
         self.kernel_size = per_axis("kernel_size", kernel_size, 2, least=1)
         self.stride = per_axis("stride", stride, 2, least=1)
         self.dilation = per_axis("dilation", dilation, 2, least=1)
-        self.padding = [d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        self.padding = [front for front, _ in same_padding(self.kernel_size, self.dilation)]
         self.query = nn.Conv2d(channels, groups, 1, stride=(self.stride[0], self.stride[1]), bias=False, **factory)
         self.key = nn.Conv2d(channels, groups, 1, bias=False, **factory)
         hidden = max(1, groups // 2)  # the paper leaves it open
@@ -88,15 +88,20 @@ class LocalRelation2d(nn.Module):
         return window.softmax(self._similarities(query, key) + prior, x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.ops.involution.involution2d(x, self.kernel(x), self.stride, self.padding, self.dilation)
+        y = ops.involution2d(x, self.kernel(x), self.stride, "same", self.dilation)
         return self.proj(y)
 
     def _similarities(self, query: Tensor, key: Tensor) -> Tensor:
-        geometry = (self.stride, self.padding, self.dilation)
-        correlate = torch.ops.involution.involution2d_grad_kernel
+        near = ops.local_products(
+            query if self.similarity == "product" else torch.ones_like(query),
+            key,
+            self.groups,
+            self.kernel_size,
+            self.stride,
+            dilation=self.dilation,
+        )
         if self.similarity == "product":
-            return correlate(query, key, self.groups, self.kernel_size, *geometry)
-        near = correlate(torch.ones_like(query), key, self.groups, self.kernel_size, *geometry)
+            return near
         difference = query[:, :, None, None] - near
         return -difference.square() if self.similarity == "squared" else -difference.abs()
 

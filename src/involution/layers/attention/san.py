@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from involution import ops
 from involution.layers.attention import window
 
 RELATION_RATIO = 16
@@ -43,7 +44,7 @@ class _SAN2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value = self._reflect(self.value(x))
-        return torch.ops.involution.involution2d(value, self.kernel(x), [1, 1], [0, 0], [1, 1])
+        return ops.involution2d(value, self.kernel(x), padding=0)
 
     def _near(self, x: Tensor) -> Tensor:
         return window.neighbors(self._reflect(x), [self.kernel_size, self.kernel_size])

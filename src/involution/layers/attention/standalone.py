@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from involution import ops
 from involution.layers.attention import window
-from involution.layers.involution import Size, _divides
-from involution.ops.geometry import per_axis
+from involution.ops.geometry import Size, check_divisor, per_axis, same_padding
 
 
 class StandAlone2d(nn.Module):
@@ -51,12 +51,12 @@ class StandAlone2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _divides("heads", heads, channels)
+        check_divisor("heads", heads, channels)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.heads = heads
         self.kernel_size = per_axis("kernel_size", kernel_size, 2, least=1)
         self.dilation = per_axis("dilation", dilation, 2, least=1)
-        self.padding = [d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        self.padding = [front for front, _ in same_padding(self.kernel_size, self.dilation)]
         self.query = nn.Conv2d(channels, channels, 1, bias=False, **factory)
         self.key = nn.Conv2d(channels, channels, 1, bias=False, **factory)
         self.value = nn.Conv2d(channels, channels, 1, bias=False, **factory)
@@ -84,8 +84,7 @@ class StandAlone2d(nn.Module):
     def kernel(self, x: Tensor) -> Tensor:
         """Generate the attention of every pixel over its window, [B, heads, Kh, Kw, H, W]."""
         query, key = self.query(x), self.key(x)
-        geometry = ([1, 1], self.padding, self.dilation)
-        logits = torch.ops.involution.involution2d_grad_kernel(query, key, self.heads, self.kernel_size, *geometry)
+        logits = ops.local_products(query, key, self.heads, self.kernel_size, dilation=self.dilation)
         (height, width), (kh, kw), (ph, pw), (dh, dw) = x.shape[2:], self.kernel_size, self.padding, self.dilation
         above = window.beyond(height, kh, height, 1, ph, dh, x)[:, None, :, None]  # [Kh, 1, H, 1]
         aside = window.beyond(width, kw, width, 1, pw, dw, x)[:, None, :]  # [Kw, 1, W]
@@ -101,4 +100,4 @@ class StandAlone2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, value = self.kernel(x), self.value(x)
-        return self.pool(torch.ops.involution.involution2d(value, kernel, [1, 1], self.padding, self.dilation))
+        return self.pool(ops.involution2d(value, kernel, dilation=self.dilation))

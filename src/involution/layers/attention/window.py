@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from involution import ops
+
 
 def neighbors(x: Tensor, window: list[int]) -> Tensor:
     """Return the pixels of every window that lies inside `x`: [B, C, H, W] → [B, C, Kh, Kw, H−Kh+1, W−Kw+1].
@@ -13,7 +15,7 @@ def neighbors(x: Tensor, window: list[int]) -> Tensor:
     """
     channels, height, width = x.shape[1:]
     ones = x.new_ones(()).expand(x.shape[0], channels, height - window[0] + 1, width - window[1] + 1)
-    return torch.ops.involution.involution2d_grad_kernel(ones, x, channels, window, [1, 1], [0, 0], [1, 1])
+    return ops.local_products(ones, x, channels, window, padding=0)
 
 
 def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""One and three dimensions by the operators of two: a sequence is an image of one row, a volume a sum over depths.
+
+Arguments are checked already; stride, padding in front and dilation have one entry per axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from involution.ops.layout import is_channels_last
+from involution.ops.reference import widen
+
+Ints = Sequence[int]
+Geometry = tuple[list[int], list[int], list[int]]
+
+_ops = torch.ops.involution
+
+
+def aggregate(x: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
+    """Return the involution of `x` with kernels [B, G, *window, *out]."""
+    rank = x.dim() - 2
+    if rank == 2:
+        return _ops.involution2d(x, kernel, *geometry)
+    if rank == 1:
+        return _ops.involution2d(x.unsqueeze(2), kernel.unsqueeze(2).unsqueeze(4), *_row(geometry)).squeeze(2)
+    taps, depth = kernel.shape[2], kernel.shape[5]
+    kernels = kernel.permute(2, 0, 5, 1, 3, 4, 6, 7).flatten(1, 2)  # [Kd, B·Do, G, Kh, Kw, Ho, Wo]
+    slices = _depth_slices(x, taps, depth, geometry)
+    return _sum([_ops.involution2d(seen, kernels[t], *_plane(geometry)) for t, seen in enumerate(slices)], x, depth)
+
+
+def aggregate_spanned(
+    x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, groups: int, window: Ints, geometry: Geometry
+) -> Tensor:
+    """Return the involution of `x` with the kernels weight · reduced + bias."""
+    rank, window = x.dim() - 2, list(window)
+    op = _ops.involution2d_spanned
+    if rank == 2:
+        return op(x, reduced, weight, bias, groups, window, *geometry)
+    if rank == 1:
+        one_row = [1, *window]
+        return op(x.unsqueeze(2), reduced.unsqueeze(2), weight, bias, groups, one_row, *_row(geometry)).squeeze(2)
+    weights = weight.unflatten(0, (groups, window[0], -1))  # [G, Kd, Kh·Kw, R]
+    biases = None if bias is None else bias.unflatten(0, (groups, window[0], -1))
+    features = _planes(reduced)
+    slices = _depth_slices(x, window[0], reduced.shape[2], geometry)
+    terms = [
+        op(
+            seen,
+            features,
+            weights[:, t].flatten(0, 1),
+            None if biases is None else biases[:, t].flatten(),
+            groups,
+            window[1:],
+            *_plane(geometry),
+        )
+        for t, seen in enumerate(slices)
+    ]
+    return _sum(terms, x, reduced.shape[2])
+
+
+def correlate(query: Tensor, key: Tensor, groups: int, window: Ints, geometry: Geometry) -> Tensor:
+    """Return the products of every query with the keys of its window, [B, G, *window, *out]."""
+    rank, window = query.dim() - 2, list(window)
+    op = _ops.involution2d_grad_kernel
+    if rank == 2:
+        return op(query, key, groups, window, *geometry)
+    if rank == 1:
+        products = op(query.unsqueeze(2), key.unsqueeze(2), groups, [1, *window], *_row(geometry))
+        return products.squeeze(4).squeeze(2)
+    batch, depth = query.shape[0], query.shape[2]
+    queries = _planes(query)
+    slices = _depth_slices(key, window[0], depth, geometry)
+    taps = [op(queries, seen, groups, window[1:], *_plane(geometry)) for seen in slices]
+    products = torch.stack(taps, 2).unflatten(0, (batch, depth))  # [B, Do, G, Kd, Kh, Kw, Ho, Wo]
+    return products.movedim(1, 5)
+
+
+def _row(geometry: Geometry) -> Geometry:
+    (stride,), (padding,), (dilation,) = geometry
+    return [1, stride], [0, padding], [1, dilation]
+
+
+def _plane(geometry: Geometry) -> Geometry:
+    stride, padding, dilation = geometry
+    return stride[1:], padding[1:], dilation[1:]
+
+
+def _depth_slices(x: Tensor, taps: int, out: int, geometry: Geometry) -> Iterator[Tensor]:
+    """Yield the planes that all outputs see through each depth of the window, [B·Do, C, H, W]."""
+    stride, padding, dilation = (values[0] for values in geometry)
+    reach = (out - 1) * stride + 1
+    behind = reach + (taps - 1) * dilation - padding - x.shape[2]
+    x = F.pad(x, (0, 0, 0, 0, padding, behind))
+    for t in range(taps):
+        yield _planes(x[:, :, t * dilation : t * dilation + reach : stride])
+
+
+def _planes(x: Tensor) -> Tensor:
+    """Return [B, C, D, H, W] as [B·D, C, H, W], memory format preserved."""
+    if is_channels_last(x):
+        return x.movedim(1, 4).flatten(0, 1).movedim(3, 1)
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def _sum(terms: list[Tensor], x: Tensor, depth: int) -> Tensor:
+    """Add the planes of all depths of the window; return a volume in the memory format of `x`."""
+    y = sum(map(widen, terms[1:]), start=widen(terms[0])).to(terms[0].dtype)
+    volume = y.unflatten(0, (x.shape[0], depth)).transpose(1, 2)
+    return volume if is_channels_last(x) else volume.contiguous()
