@@ -80,3 +80,14 @@ def test_the_model_stays_in_its_mode():
     modes = [module.training for module in model.modules()]
     assert not any(module.training for module in prepare(model).modules())
     assert [module.training for module in model.modules()] == modes
+
+
+@torch.no_grad()
+def test_a_changed_span_is_not_fused():
+    model, x = trained("rednet26"), torch.rand(2, 3, 64, 64)
+    before = model(x)
+    model.layer1[0].conv2.conv2.conv.register_forward_hook(lambda module, inputs, taps: 3 * taps)
+    prepared = prepare(model)
+    assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 7
+    torch.testing.assert_close(prepared(x), model(x), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(model(x), before, rtol=1e-3)

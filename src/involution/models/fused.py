@@ -72,6 +72,7 @@ def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
         and all(type(act) is nn.ReLU for act in acts)
         and all(count % 16 == 0 for count in channels)
         and all(k % 2 == 1 for k in mixer.kernel_size)
+        and mixer.fused  # nothing hooks, wraps or replaces the span
         and isinstance(mixer.conv2.get_submodule("conv").bias, Tensor)
     )
 
