@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from involution.layers import Involution2d
 from involution.models.skeleton.trunk import Bottleneck
 from involution.ops.bottleneck import pack, pack_span
+from involution.ops.geometry import same_padding
 
 
 class FusedBottleneck(nn.Module):
@@ -72,6 +73,7 @@ def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
         and all(type(act) is nn.ReLU for act in acts)
         and all(count % 16 == 0 for count in channels)
         and all(k % 2 == 1 for k in mixer.kernel_size)
+        and mixer.sides == same_padding(mixer.kernel_size, mixer.dilation)
         and mixer.fused  # nothing hooks, wraps or replaces the span
         and isinstance(mixer.conv2.get_submodule("conv").bias, Tensor)
     )
