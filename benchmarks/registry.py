@@ -90,7 +90,7 @@ OTHERS = (
         "gpu-code",
         "What does the machine code of the Triton programs cost?",
         "benchmarks.gpu.code",
-        (f"{SRC}/ops/cuda",),
+        (f"{SRC}/ops/cuda", "benchmarks/gpu/matrix.py"),
         "gpu",
     ),
     Benchmark(

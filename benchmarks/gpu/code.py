@@ -2,7 +2,7 @@
 
     python -m benchmarks run gpu-code [-- --all]
 
-All combinations of three of layout, group width, type, window, stride and architecture, about 20 minutes on one core;
+All pairs of layout, group width, type, window, stride and architecture, about 10 minutes on one core;
 `--all` takes all combinations. Instructions per multiply-add, in the innermost loop over the window, are what the
 operators are bound by when memory is not: a multiprocessor of NVIDIA's issues four a cycle.
 """

@@ -64,16 +64,16 @@ def every(**chosen: Any) -> list[Case]:
 
 
 def selection() -> list[Case]:
-    """Return a part of the matrix in which any three values meet, and the cases that are read."""
+    """Return a part of the matrix in which any two values meet, and the cases that are read."""
 
-    def triples(case: Case) -> set[Any]:
-        return set(itertools.combinations([(name, getattr(case, name)) for name in AXES], 3))
+    def pairs(case: Case) -> set[Any]:
+        return set(itertools.combinations([(name, getattr(case, name)) for name in AXES], 2))
 
     cases, candidates = list(READ), every()
-    left = set().union(*map(triples, candidates)) - set().union(*map(triples, cases))
+    left = set().union(*map(pairs, candidates)) - set().union(*map(pairs, cases))
     while left:
-        cases.append(max(candidates, key=lambda case: len(left & triples(case))))
-        left -= triples(cases[-1])
+        cases.append(max(candidates, key=lambda case: len(left & pairs(case))))
+        left -= pairs(cases[-1])
     return cases
 
 

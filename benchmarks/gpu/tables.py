@@ -38,17 +38,50 @@ def least() -> str:
 
 
 def code() -> str:
-    """Print what the machine code of every program costs."""
-    found = load("gpu/gpu-code")
+    """Print what the machine code of every program costs in RedNet's first and last stage, for an H100."""
     lines = []
-    for row in found.rows:
-        registers = f"{row['registers']}" + (f" + {row['spilled_bytes']} B" if row["spilled_bytes"] else "")
-        line = [f"`{row['file']}.py`", f"{row['stage']}", row["dtype"], f"{row['threads']}", registers]
-        line += [f"{row['shared_bytes'] / 1024:.1f}", f"{row['instructions_per_multiply_add']:.2f}"]
-        lines.append(line)
-    header = ["file", "stage", "type", "threads", "registers + spilled", "shared, KiB", "instructions a multiply-add"]
-    compiled = f"Triton {found.versions['triton']} for {found.settings['target']}"
-    return f"{markdown(header, lines)}\n{compiled}. `{found.command}`\n"
+    for row in load("gpu/gpu-code").rows:
+        read = row["arch"] == "sm_90" and row["window"] == WINDOW and row["stride"] == 1
+        if read and row["group_channels"] in (1, 16):
+            registers = f"{row['registers']}" + (f" + {row['spilled_bytes']} B" if row["spilled_bytes"] else "")
+            line = [f"`{row['program']}`", f"{row['channels']}", f"{row['group_channels']}", row["layout"]]
+            line += [row["dtype"], f"{row['threads']}", registers, f"{row['shared_bytes'] / 1024:.1f}"]
+            lines.append([*line, _count(row["instructions_per_multiply_add"])])
+    header = ["program", "C", "C/G", "layout", "type", "threads", "registers + spilled", "shared, KiB"]
+    return f"{markdown(header + ['instructions a multiply-add'], lines)}\n{_compiled()}"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"gpu-least": least, "gpu-code": code}
+def matrix() -> str:
+    """Print the most that any program takes, for every architecture, layout, group width and window."""
+    rows, lines = load("gpu/gpu-code").rows, []
+    for axis in ("arch", "layout", "group_channels", "dtype", "window", "stride"):
+        for value in dict.fromkeys(row[axis] for row in rows):
+            found = [row for row in rows if row[axis] == value]
+            most = [max(row[name] for row in found) for name in ("registers", "spilled_bytes", "shared_bytes")]
+            spilling = sum(row["spilled_bytes"] > 0 for row in found)
+            shared = f"{most[2] / 1024:.1f}"
+            lines.append([AXES[axis], f"{value}", f"{len(found)}", f"{most[0]}", f"{most[1]}", f"{spilling}", shared])
+    header = ["axis", "value", "programs", "registers", "spilled, B", "programs that spill", "shared, KiB"]
+    return f"{markdown(header, lines)}\n{_compiled()}"
+
+
+AXES = {
+    "arch": "architecture",
+    "layout": "layout",
+    "group_channels": "channels of a group",
+    "dtype": "type",
+    "window": "window",
+    "stride": "stride",
+}
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _compiled() -> str:
+    found = load("gpu/gpu-code")
+    return f"Triton {found.versions['triton']}. `{found.command}`\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"gpu-least": least, "gpu-code": code, "gpu-matrix": matrix}
