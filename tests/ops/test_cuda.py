@@ -113,17 +113,23 @@ def test_amd_gets_neither_assembly_nor_tf32(monkeypatch):
     assert not precision.ptx()
 
 
-def compiled(folder, *arguments):
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
     """Compile with benchmarks/gpu/code.py, in a process of its own: programs are not interpreted there."""
-    lines = python("-m", "benchmarks.gpu.code", *arguments, TRITON_CACHE_DIR=str(folder)).splitlines()
-    return [json.loads(line) for line in lines]
+    folder = tmp_path_factory.mktemp("triton")
+
+    def run(*arguments):
+        lines = python("-m", "benchmarks.gpu.code", *arguments, TRITON_CACHE_DIR=str(folder)).splitlines()
+        return [json.loads(line) for line in lines]
+
+    return run
 
 
 @pytest.mark.slow
-def test_compiled_once_for_all_shapes(tmp_path):
+def test_compiled_once_for_all_shapes(compiled):
     """For an H100, which need not be there: what the interpreter does not notice, the compiler does."""
-    one = compiled(tmp_path, "--launch", "256", "56", "56")
-    other = compiled(tmp_path, "--launch", "3", "13", "17")
+    one = compiled("--launch", "256", "56", "56")
+    other = compiled("--launch", "3", "13", "17")
     assert len(one) == 6
     assert [launch["hash"] for launch in one] == [launch["hash"] for launch in other]
 
@@ -132,16 +138,16 @@ def test_compiled_once_for_all_shapes(tmp_path):
 @pytest.mark.parametrize(
     "case",
     [
-        {"arch": "sm_90", "layout": "nchw", "group_channels": 16, "dtype": "bfloat16", "window": 7, "stride": 1},
-        {"arch": "sm_80", "layout": "nhwc", "group_channels": 1, "dtype": "float32", "window": 13, "stride": 1},
-        {"arch": "gfx942", "layout": "nhwc", "group_channels": 16, "dtype": "bfloat16", "window": 7, "stride": 1},
+        {"arch": "sm_90", "layout": "nhwc", "group_channels": 16, "dtype": "bfloat16", "window": 7, "stride": 1},
+        {"arch": "sm_80", "layout": "nchw", "group_channels": 1, "dtype": "float32", "window": 13, "stride": 1},
+        {"arch": "gfx942", "layout": "nchw", "group_channels": 16, "dtype": "bfloat16", "window": 3, "stride": 1},
     ],
     ids=str,
 )
-def test_resources(case, tmp_path):
+def test_resources(case, compiled):
     """A selection of what results/measured/gpu/gpu-code.json holds."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in case.items()]
-    rows = compiled(tmp_path, *options)
+    rows = compiled(*options)
     assert len(rows) == 6
     for row in rows:
         check_resources(row)
@@ -151,3 +157,10 @@ def check_resources(row):
     assert row["shared_bytes"] <= 64 * 1024, row  # what a multiprocessor of gfx942 has; sm_86 has 99 KiB
     assert row["spilled_bytes"] <= 256, row
     assert row["registers"] <= 512 if row["arch"].startswith("gfx") else 255, row
+
+
+def test_recorded_resources():
+    rows = json.loads((ROOT / "results/measured/gpu/gpu-code.json").read_text())["rows"]
+    assert {row["arch"] for row in rows} >= {"sm_80", "sm_86", "sm_90", "gfx942"}
+    for row in rows:
+        check_resources(row)
