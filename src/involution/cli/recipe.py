@@ -21,6 +21,7 @@ from involution.cli.errors import UserError
 from involution.cli.lightning_arguments import parse, trainer_mistakes
 from involution.data import DataModule
 from involution.tasks import Task, check_checkpoint, read_checkpoint
+from involution.tasks.saving import AtomicCheckpointIO
 
 ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
 
@@ -109,6 +110,8 @@ class Recipe(LightningCLI):
             kwargs["enable_progress_bar"] = False
         elif given.enable_progress_bar is not False:
             callbacks.append(Progress())
+        plugins = given.plugins or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def before_fit(self) -> None:

@@ -1,0 +1,52 @@
+"""Checkpoints that are never half written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, flush it to disk, then rename it: a file of its name is always complete.
+
+    Lightning's own writer goes through the folder for temporary files, which may be on another file system, and does
+    not flush.
+
+    Raises:
+        OSError: the disk is full, the permission is missing or the folder is gone. The message names the checkpoint.
+            What was saved before is unchanged.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if "://" in str(path):  # object stores write whole objects
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        place = Path(path)
+        part = place.with_name(f".{place.name}.part")
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                _write(file, buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, place)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            size = f"{buffer.getbuffer().nbytes / 2**20:.1f} MiB"
+            raise OSError(
+                f"checkpoint: expected to write {size} to {place}, got {error.strerror or error}; "
+                "checkpoints that were saved before are unchanged"
+            ) from error
+
+
+def _write(file: BinaryIO, data: memoryview) -> None:
+    file.write(data)
