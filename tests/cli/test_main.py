@@ -21,6 +21,7 @@ def test_help_lists_every_command(run):
 
 
 OPTIONS = {
+    "recipes": "--paths",
     "fit": "--trainer.max_epochs",
     "validate": "--ckpt_path",
     "test": "--ckpt_path",
@@ -31,6 +32,7 @@ OPTIONS = {
     "explore": "--port",
     "curves": "--out",
     "convert": "--stem-kernel-size",
+    "export": "--dynamic",
 }
 
 

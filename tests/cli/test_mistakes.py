@@ -16,7 +16,7 @@ def complains(outcome, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "command: expected one of fit, validate, .*, got none"),
+        ((), "command: expected one of fit, recipes, .*, got none"),
         (("train",), "command: expected one of .*, got 'train'"),
         (("trian",), "command: expected one of .*, got 'trian'"),
         (("explian",), "got 'explian'; did you mean explain.?"),
@@ -31,7 +31,8 @@ def complains(outcome, message):
         (("profile", "rednet50", "--set", "stem_stride=3"), "stem_stride: expected 1, 2 or 4, got 3"),
         (("profile", "rednet50", "--set", "group_channels=20"), "group_channels: expected a divisor of .*, got 20"),
         (("profile", "rednet50", "--set", "colour=red"), "expected arguments of .*got .*colour"),
-        (("fit", "--config", "gone.yaml"), "--config: expected a file, got gone.yaml, which is none"),
+        (("fit", "--config", "gone.yaml"), "--config: expected a file or one of .*, got gone.yaml, which is none"),
+        (("fit", "--config", "digit"), "got digit, which is none; did you mean digits.?"),
         (("fit",), "data"),
         (("predict", "a.png"), "ckpt_path"),
         (

@@ -41,7 +41,7 @@ def trainer(tmp_path, one_thread):
 @pytest.fixture(autouse=True)
 def lightning_remarks(recwarn):
     """Ignore the warnings of Lightning that the command line ignores."""
-    from involution.cli.recipe import quiet
+    from involution.cli.lightning.recipe import quiet
 
     quiet()
 

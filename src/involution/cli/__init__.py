@@ -14,16 +14,18 @@ from importlib.metadata import version
 from involution.cli.errors import UserError, did_you_mean, is_mistake, missing_package, one_line
 
 COMMANDS = {
-    "fit": ("recipe", "train a network"),
-    "validate": ("recipe", "evaluate a checkpoint on the validation images"),
-    "test": ("recipe", "evaluate a checkpoint on the test images"),
-    "predict": ("predict", "predict classes, objects or masks for images"),
+    "fit": ("lightning.recipe", "train a network"),
+    "recipes": ("lightning.recipes", "list the configurations that ship with the package"),
+    "validate": ("lightning.recipe", "evaluate a checkpoint on the validation images"),
+    "test": ("lightning.recipe", "evaluate a checkpoint on the test images"),
+    "predict": ("lightning.predict", "predict classes, objects or masks for images"),
     "info": ("info", "show versions, devices and the implementation used on each"),
     "profile": ("profile", "count parameters and multiply-adds of a network"),
     "explain": ("explain", "draw the kernels that a network generates for images"),
     "explore": ("explore", "explore these kernels in the browser"),
     "curves": ("curves", "draw the learning curves of runs"),
     "convert": ("convert", "convert weights between releases and file formats"),
+    "export": ("export", "export a network to ONNX, AOTInductor or TorchScript"),
 }
 
 _HELP = "\n".join(

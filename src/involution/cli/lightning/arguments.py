@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from involution import data, tasks
 from involution.cli.errors import UserError, did_you_mean, suggestion
+from involution.cli.lightning.recipes import RECIPES
 
 _NO_CLASS = re.compile(r'Parser key "([\w.]+)":.*Expected a dot import path string: (\S+)', re.DOTALL)
 _CLASSES = {
@@ -31,10 +32,11 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
     Raises:
         UserError: a configuration is no YAML mapping, or an argument is unknown or has a wrong value.
     """
+    arguments = [_shipped(option, value) for option, value in zip(["", *arguments], arguments, strict=False)]
     for path in _configurations(arguments):
         _check_configuration(path)
     try:
-        return parser.parse_args(list(arguments))
+        return parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(_explain(str(error), parser, arguments)) from error
 
@@ -61,6 +63,15 @@ def create_trainer(**arguments: Any) -> Trainer:
         return Trainer(**arguments)
 
 
+def _shipped(option: str, value: str) -> str:
+    """Return the path of a configuration that ships with the package, if its name follows `--config`."""
+    prefix = "--config=" if value.startswith("--config=") else ""
+    name = value.removeprefix(prefix)
+    if (prefix or option in ("--config", "-c")) and name in RECIPES and not Path(name).is_file():
+        return prefix + str(RECIPES[name])
+    return value
+
+
 def _configurations(arguments: Sequence[str]) -> list[str]:
     """Return the values of `--config` and `-c`."""
     found = []
@@ -74,7 +85,8 @@ def _configurations(arguments: Sequence[str]) -> list[str]:
 
 def _check_configuration(path: str) -> None:
     if not Path(path).is_file():
-        raise UserError(f"--config: expected a file, got {path}, which is none")
+        hint = did_you_mean(path, RECIPES)
+        raise UserError(f"--config: expected a file or one of `involution recipes`, got {path}, which is none{hint}")
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError:

@@ -18,7 +18,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from involution.cli.errors import UserError
-from involution.cli.lightning_arguments import parse, trainer_mistakes
+from involution.cli.lightning.arguments import parse, trainer_mistakes
+from involution.cli.lightning.recipes import RECIPES
 from involution.data import DataModule
 from involution.tasks import Task, check_checkpoint, read_checkpoint
 from involution.tasks.saving import AtomicCheckpointIO
@@ -29,6 +30,8 @@ ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of the commands of Lightning's trainer."""
     quiet()
+    if arguments and arguments[0] in RECIPES:  # `involution fit digits`
+        arguments = ["--config", *arguments]
     strictly: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     with trainer_mistakes():
         Recipe(

@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
 
 from involution.cli.errors import UserError
-from involution.cli.lightning_arguments import create_trainer, parse
-from involution.cli.recipe import Progress, quiet
+from involution.cli.lightning.arguments import create_trainer, parse
+from involution.cli.lightning.recipe import Progress, quiet
 from involution.data import DataModule, PredictionDataModule
 from involution.tasks import Task, load_task
 

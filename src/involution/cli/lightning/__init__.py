@@ -1,0 +1,1 @@
+"""Commands that run Lightning's trainer on a configuration: fit, validate, test and predict."""

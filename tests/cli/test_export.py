@@ -1,0 +1,67 @@
+"""Networks in other runtimes: what they compute is what PyTorch computes, at sizes that the export did not see."""
+
+import pytest
+import torch
+from test_mistakes import complains
+
+from involution.models.counting.complexity import BUILDERS
+from involution.models.export import Flat, export
+from involution.models.recognition import create
+
+SIZES = [(1, 64, 64), (5, 65, 39)]
+
+
+def dense(name):
+    kind, *parts = name.split("/")
+    return BUILDERS[kind](*parts) if parts else create(name, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rednet26", "faster_rcnn/rednet26/involution", "semantic_fpn/rednet26/involution"])
+def test_onnx_of_every_size(tmp_path, name):
+    runtime = pytest.importorskip("onnxruntime")
+    network = dense(name).eval()
+    for module in network.modules():  # random networks give logits near zero
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1)
+    assert export(network, "onnx", tmp_path / "net.onnx", (96, 96), ["batch", "size"]) < 1e-4
+    session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    for batch, height, width in SIZES:
+        images = torch.rand(batch, 3, height, width)
+        with torch.no_grad():
+            expected = Flat(network)(images)
+        got = session.run(None, {"images": images.numpy()})
+        for y, z in zip([expected] if isinstance(expected, torch.Tensor) else expected, got, strict=True):
+            assert (torch.from_numpy(z) - y).abs().max() <= 1e-4 * y.abs().max()
+
+
+def test_torchscript(run):
+    outcome = run("export", "rednet26", "--format", "torchscript", "--out", "net.pt", "--input-size", 32, 32)
+    assert outcome.status == 0
+    assert outcome.out.startswith("net.pt  ")
+    assert outcome.err == "rednet26 without a checkpoint: its weights are random\n"
+    with pytest.warns(FutureWarning):
+        script = torch.jit.load("net.pt")
+    assert script(torch.rand(1, 3, 32, 32)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rednet26", "--format", "onnx", "--out", "net.pt"), "--out: expected a file ending in .onnx, got net.pt"),
+        (("rednet26", "--format", "tflite", "--out", "a.pt"), "argument --format: invalid choice: 'tflite'"),
+        (("rednet51", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of rednet26, .*'rednet51'"),
+        (("gone.ckpt", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of .*, got 'gone.ckpt'"),
+        (
+            ("rednet26", "--format", "pt2", "--out", "a.pt2", "--dynamic", "depth"),
+            "dynamic: expected of batch, size, got 'depth'",
+        ),
+        (
+            ("rednet26", "--format", "pt2", "--out", "a.pt2", "--input-size", "0", "8"),
+            r"--input-size: expected positive numbers, got \[0, 8\]",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes(run, arguments, message):
+    assert complains(run("export", *arguments), message)
