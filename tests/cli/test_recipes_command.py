@@ -13,6 +13,8 @@ def test_list(run, configs):
 
 
 @pytest.mark.parametrize("given", [["digits"], ["--config", "digits"], ["--config=digits"]])
-def test_a_recipe_by_name(run, given):
-    outcome = run("fit", *given, "--print_config")
-    assert "involution.data.Digits" in outcome.out
+def test_a_recipe_by_name(run, given, capsys):
+    with pytest.raises(SystemExit) as exit:
+        run("fit", *given, "--print_config")
+    assert exit.value.code == 0
+    assert "Digits" in capsys.readouterr().out

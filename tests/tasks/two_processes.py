@@ -5,11 +5,11 @@ import warnings
 from functools import partial
 
 import torch
-from involution.cli.recipe import quiet
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
+from involution.cli.lightning.recipe import quiet
 from involution.data import IGNORE_INDEX, ClassificationBatch, DetectionBatch, SegmentationBatch
 from involution.data.batch import collate_lists
 from involution.tasks import Classification, CosinePerEpoch, Detection, Segmentation
