@@ -7,7 +7,7 @@ Batch, height and width may be dynamic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,4 +63,6 @@ def _constant(values: Any) -> Any:
     return op.Constant(value=onnx.numpy_helper.from_array(values))
 
 
-TRANSLATIONS = {torch.ops.involution.involution2d_spanned.default: involution2d_spanned}
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.involution.involution2d_spanned.default: involution2d_spanned
+}
