@@ -24,11 +24,7 @@ INSTRUCTION_SET = "avx512"
 
 @dataclass(frozen=True)
 class Mutation:
-    """Replace `old` by `new` in `file`, and run `tests`, arguments of pytest.
-
-    Attributes:
-        environment: further variables for the tests.
-    """
+    """Replace `old` by `new` in `file`, and run `tests`, arguments of pytest."""
 
     name: str
     file: str
@@ -38,7 +34,7 @@ class Mutation:
 
 
 LOOPS, BLOCK, CUDA = f"{CPU}/loops", f"{CPU}/bottleneck", "src/involution/ops/cuda"
-OPS, DATA, TASKS, MODELS = "src/involution/ops", "src/involution/data", "src/involution/tasks", "src/involution/models"
+OPS, TASKS = "src/involution/ops", "src/involution/tasks"
 ON_CPU = "tests/ops/test_cpu.py"
 
 MUTATIONS = [
@@ -163,6 +159,79 @@ MUTATIONS = [
         "x[:, :, :: stride[0], :: stride[1]]",
         "x[:, :, :: stride[0], 1 :: stride[1]]",
         "tests/ops -k bottleneck",
+    ),
+    # Ranks, layers and fused blocks
+    Mutation(
+        "dilation ignored in one dimension",
+        f"{OPS}/ranks.py",
+        "return [1, stride], [0, padding], [1, dilation]",
+        "return [1, stride], [0, padding], [1, 1]",
+        "tests/ops/test_ranks.py",
+    ),
+    Mutation(
+        "depth's dilation ignored in three dimensions",
+        f"{OPS}/ranks.py",
+        "yield _planes(x[:, :, t * dilation : t * dilation + reach : stride])",
+        "yield _planes(x[:, :, t : t + reach : stride])",
+        "tests/ops/test_ranks.py",
+    ),
+    Mutation(
+        "a replaced or hooked span counts as plain",
+        "src/involution/layers/span.py",
+        "and type(conv) in CONVOLUTIONS and not _hooked(self, conv)",
+        "and hasattr(conv, 'weight')",
+        "tests/layers/test_span.py",
+    ),
+    # Triton
+    Mutation(
+        "products always tf32",
+        f"{CUDA}/precision.py",
+        'else "tf32x3"',
+        'else "tf32"',
+        "tests/ops/test_cuda.py -k exact",
+    ),
+    Mutation(
+        "bounds of the kernels' loads loosened, forward",
+        f"{CUDA}/source.py",
+        "rows[0], mask=rows[1], other=0)",
+        "rows[0], mask=rows[1] | True, other=0)",
+        "tests/ops/test_cuda_values.py",
+    ),
+    Mutation(
+        "bounds of the kernels' loads loosened, gradient of x",
+        f"{CUDA}/source.py",
+        "(v // plan.DW).to(plan.INDEX) * s[3]), mask=exist, other=0)",
+        "(v // plan.DW).to(plan.INDEX) * s[3]), mask=exist | True, other=0)",
+        "tests/ops/test_cuda_values.py",
+    ),
+    Mutation(
+        "columns outside the image read",
+        f"{CUDA}/forward.py",
+        "mask=lanes & inside, other=0)",
+        "mask=lanes, other=0)",
+        "tests/ops/test_cuda_values.py",
+    ),
+    Mutation(
+        "distances always in 32 bits",
+        f"{CUDA}/launch.py",
+        "< 2**30 else tl.int64",
+        "< 2**30 else tl.int32",
+        "tests/ops/test_cuda_values.py -k bits",
+    ),
+    # Tasks
+    Mutation(
+        "a step of the schedule rounded down",
+        f"{TASKS}/task.py",
+        "math.ceil(batches / trainer.accumulate_grad_batches)",
+        "math.floor(batches / trainer.accumulate_grad_batches)",
+        "tests/tasks -m 'not slow'",
+    ),
+    Mutation(
+        "one loss of a detector left out",
+        f"{TASKS}/detection.py",
+        "torch.stack(list(losses.values())).sum()",
+        "torch.stack(list(losses.values())[1:]).sum()",
+        "tests/tasks/test_detection.py",
     ),
 ]
 
