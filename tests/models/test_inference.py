@@ -1,12 +1,14 @@
 """A prepared network says the same with fewer layers."""
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 import involution.models
-from involution.models import prepare
+from involution.models import detection, prepare
 from involution.models.fused import FusedBottleneck
 from involution.models.skeleton.trunk import Bottleneck
 
@@ -92,3 +94,24 @@ def test_a_changed_span_is_not_fused():
     assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 7
     torch.testing.assert_close(prepared(x), model(x), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(model(x), before, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_prepared_network_changes_its_dtype():
+    model, x = trained("rednet26"), torch.rand(2, 3, 64, 64)
+    half = prepare(model).bfloat16()
+    expected = prepare(copy.deepcopy(model).bfloat16())(x.bfloat16())
+    torch.testing.assert_close(half(x.bfloat16()), expected, rtol=0.1, atol=0.05)
+    back = half.float()(x)
+    assert (back - model(x)).abs().max() < 0.05 * model(x).abs().max() + 0.05
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["faster_rcnn", "retinanet"])
+def test_a_prepared_backbone_of_a_detector(name):
+    detector = getattr(detection, name)("rednet26", neck="convolution", num_classes=2).eval()
+    x = torch.rand(1, 3, 96, 64)
+    prepared = prepare(detector.backbone)
+    assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 8
+    for got, expected in zip(prepared(x).values(), detector.backbone(x).values(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)

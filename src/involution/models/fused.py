@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from involution.layers import Involution2d
 from involution.models.skeleton.trunk import Bottleneck
-from involution.ops.bottleneck import pack, pack_span
+from involution.ops.bottleneck import pack, pack_span, to_panels, unpack
 from involution.ops.geometry import same_padding
 
 
@@ -44,6 +44,15 @@ class FusedBottleneck(nn.Module):
         ]
         for index, tensor in enumerate(packed):
             self.register_buffer(f"packed{index}", tensor.detach())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FusedBottleneck:
+        """Convert, and pack the matrices anew, because their order follows the dtype; vectors stay float32."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            vector = buffer.dim() == 1
+            setattr(self, name, before[name].to(buffer.device) if vector else to_panels(unpack(buffer)))
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         packed = [getattr(self, f"packed{index}") for index in range(10)]

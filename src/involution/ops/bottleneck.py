@@ -31,11 +31,15 @@ PANEL, REGISTER = 32, 16
 
 def pack(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Return a matrix [N, K] in panels, and its bias [N] in float32, both filled up with zeros."""
+    return to_panels(weight), F.pad(bias.float(), [0, -len(bias) % REGISTER])
+
+
+def to_panels(weight: Tensor) -> Tensor:
+    """Return a matrix [N, K] in panels, in the order of its dtype."""
     columns, depth = weight.shape
     together = 1 if weight.dtype == torch.float32 else 2
     weight = F.pad(weight, [0, -depth % (REGISTER * together), 0, -columns % PANEL])
-    panels = weight.unflatten(0, (-1, PANEL)).unflatten(2, (-1, together)).transpose(1, 2).flatten(2).contiguous()
-    return panels, F.pad(bias.float(), [0, -columns % REGISTER])
+    return weight.unflatten(0, (-1, PANEL)).unflatten(2, (-1, together)).transpose(1, 2).flatten(2).contiguous()
 
 
 def pack_span(weight: Tensor, bias: Tensor, groups: int) -> tuple[Tensor, Tensor]:
