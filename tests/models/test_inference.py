@@ -14,8 +14,11 @@ from involution.models.skeleton.trunk import Bottleneck
 
 
 def trained(name, **options):
-    """Return a network whose norms have seen data."""
+    """Return a network whose norms have seen data and whose blocks are not the identity that they start as."""
     model = timm.create_model(name, num_classes=5, **options).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1)
     for _ in range(3):
         model(torch.rand(4, 3, 64, 64))
     return model.eval()
