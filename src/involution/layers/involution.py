@@ -60,7 +60,9 @@ class _Involution(nn.Module):
         # Ceiling mode averages the pixels that exist: one kernel per output pixel on odd sizes too, and the paper's
         # floor mode on even ones.
         strided = any(s > 1 for s in self.stride)
-        self.pool = self.pool_layer(self.stride, ceil_mode=True) if strided else nn.Identity()
+        # There is no padding to include; without the argument, Inductor's gradient is wrong on odd sizes.
+        pool = {"ceil_mode": True, "count_include_pad": False}
+        self.pool = self.pool_layer(self.stride, **pool) if strided else nn.Identity()
         reduced = channels
         self.conv1: nn.Module = nn.Identity()
         if reduction_ratio is not None:

@@ -67,7 +67,9 @@ class StandAlone2d(nn.Module):
             self.rows = nn.Parameter(torch.empty(half, self.kernel_size[0], **factory))
             self.columns = nn.Parameter(torch.empty(channels // heads - half, self.kernel_size[1], **factory))
         down, across = per_axis("stride", stride, 2, least=1)
-        self.pool = nn.AvgPool2d((down, across), ceil_mode=True) if down * across > 1 else nn.Identity()
+        strided = down * across > 1
+        # There is no padding to include; without the argument, Inductor's gradient is wrong on odd sizes.
+        self.pool = nn.AvgPool2d((down, across), ceil_mode=True, count_include_pad=False) if strided else nn.Identity()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
