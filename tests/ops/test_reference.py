@@ -13,6 +13,7 @@ from involution.ops import reference
 SMALL = {
     "plain": Geometry(groups=2, group_channels=2),
     "stride, dilation, even": Geometry(groups=1, group_channels=3, window=(2, 3), stride=(2, 1), dilation=(1, 2)),
+    "stride beyond image": Geometry(batch=1, height=1, width=2, window=(1, 1), stride=(5, 6), pad=(2, 2)),
     "stride 3": Geometry(batch=1, groups=3, group_channels=1, height=7, width=5, stride=(3, 2)),
 }
 

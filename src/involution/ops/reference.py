@@ -67,7 +67,9 @@ def _margins(size: Ints, out: Ints, window: Ints, stride: Ints, padding: Ints, d
 
 
 def _pad(x: Tensor, margins: Ints) -> Tensor:
-    return F.pad(x, list(margins))
+    # Two steps, because F.pad cuts first, and the windows may all lie in the padding.
+    wide = F.pad(x, [max(margin, 0) for margin in margins])
+    return F.pad(wide, [min(margin, 0) for margin in margins])
 
 
 def _taps(window: Ints, out: Ints, stride: Ints, dilation: Ints) -> Iterator[tuple[int, int, Slices]]:
