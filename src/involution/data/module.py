@@ -127,7 +127,7 @@ class DataModule(LightningDataModule):
             return self._loader(dataset, collate)
         if len(dataset) < trainer.world_size:
             raise ValueError(
-                f"devices: expected at most one process per image of {len(dataset)}, got {trainer.world_size}"
+                f"devices: expected at most one process for each of {len(dataset)} images, got {trainer.world_size}"
             )
         # Lightning would repeat images until all processes have as many, and count them twice.
         sampler = UnrepeatedDistributedSampler(dataset, trainer.world_size, trainer.global_rank, shuffle=False)

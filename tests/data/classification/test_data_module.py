@@ -1,4 +1,5 @@
 import types
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from involution.data import CIFAR10, Digits, Synthetic
+from involution.tasks import Classification, CosinePerEpoch
 
 
 def epoch(data, number=0):
@@ -82,6 +84,45 @@ def test_processes_share_an_epoch():
         data.trainer = trainer(epoch=1, world_size=2, rank=rank)
         seen += [index for _, index in data.train_dataloader().sampler]
     assert sorted(seen) == list(range(40))
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_processes_share_the_validation_images_without_repeating_one(replicas):
+    data, seen = Synthetic(8, 50, batch_size=4, images=40), []
+    for rank in range(replicas):
+        data.trainer = trainer(world_size=replicas, rank=rank)
+        for loader in (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):
+            indices = list(loader.sampler)
+            assert len(loader.dataset) == 40
+        seen += indices
+    assert sorted(seen) == list(range(40))
+    data.trainer = trainer(world_size=41)
+    with pytest.raises(ValueError, match="devices: expected at most one process for each of 40 images, got 41"):
+        data.val_dataloader()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers")
+@pytest.mark.parametrize("setting", [{"overfit_batches": 2}, {"fast_dev_run": True}, {"limit_train_batches": 0.5}])
+def test_shortened_runs(setting, tmp_path, one_thread):
+    """Two epochs; `overfit_batches` sees the same batches in both."""
+    seen = []
+
+    class Task(Classification):
+        def training_step(self, batch, index):
+            seen.append(batch.labels.tolist())
+            return super().training_step(batch, index)
+
+    transform = {"resize": 8, "crop": 8, "channels": 3}
+    sgd, schedule = partial(torch.optim.SGD, lr=0.1), CosinePerEpoch(0, 1.0)
+    data = Synthetic(8, 5, batch_size=4, images=16)
+    run = Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **setting,
+    )  # fmt: skip
+    run.fit(Task("test_resnet", data.classes, transform, 0.0, sgd, schedule), data)
+    assert len(seen) == (1 if "fast_dev_run" in setting else 4)
+    if "overfit_batches" in setting:
+        assert seen[:2] == seen[2:] == [data.splits.train.labels[:4].tolist(), data.splits.train.labels[4:8].tolist()]
 
 
 @pytest.mark.parametrize(("images", "batches"), [(33, 2), (34, 3), (1, 1)])
