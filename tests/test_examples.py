@@ -1,10 +1,11 @@
-"""The examples in the docstrings say what happens."""
+"""The examples in the docstrings say what happens; `torch` is imported, as in PyTorch's examples."""
 
 import doctest
 import pkgutil
 from importlib import import_module
 
 import pytest
+import torch
 
 import involution
 
@@ -17,7 +18,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    assert doctest.testmod(import_module(name)).failed == 0
+    assert doctest.testmod(import_module(name), extraglobs={"torch": torch}).failed == 0
 
 
 def test_there_are_examples():

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from involution.cli.lightning.recipe import quiet
 from involution.data import IGNORE_INDEX, ClassificationBatch, DetectionBatch, SegmentationBatch
-from involution.data.batch import collate_lists
 from involution.tasks import Classification, CosinePerEpoch, Detection, Segmentation
 
 SETTINGS = {"min_size": 64, "max_size": 64, "box_detections_per_img": 5}
@@ -40,8 +39,7 @@ class Images(LightningDataModule):
     def train_dataloader(self):
         examples = [self.example(index) for index in range(4)]
         order = DistributedSampler(examples, shuffle=False)
-        collate = None if self.kind == "classification" else collate_lists
-        return DataLoader(examples, batch_size=2, sampler=order, collate_fn=collate)
+        return DataLoader(examples, batch_size=2, sampler=order, collate_fn=type(examples[0]).collate)
 
 
 def task(kind):

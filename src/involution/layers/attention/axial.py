@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from involution import ops
+from involution.layers.attention import window
 from involution.ops.geometry import check_divisor
 
 
@@ -83,14 +83,14 @@ class AxialAttention2d(nn.Module):
         half = self.channels // 2
         query, key, value = self.norm_qkv(self.qkv(x)).split((half, half, self.channels), 1)
         kernel = self._kernel(query, key)
-        gathered = ops.involution2d(value, kernel[:, :, :, None])
+        gathered = window.aggregate(value, kernel[:, :, :, None], [1, 1], [self.span, 0], [1, 1])
         position = torch.einsum("bgoij,od->bgdij", kernel, self.for_value).flatten(1, 2)
         return self.norm_value(gathered) + self.norm_position(position)
 
     def _kernel(self, query: Tensor, key: Tensor) -> Tensor:
         """Generate the attention of every pixel over its column, [B, heads, 2·span+1, H, W]."""
         span, taps, height = self.span, 2 * self.span + 1, query.shape[2]
-        products = ops.local_products(query, key, self.heads, (taps, 1)).squeeze(3)
+        products = window.products(query, key, self.heads, [taps, 1], [1, 1], [span, 0], [1, 1]).squeeze(3)
         by_query = torch.einsum("bgdij,od->bgoij", query.unflatten(1, (self.heads, -1)), self.for_query)
         by_key = torch.einsum("bgdij,od->bgoij", key.unflatten(1, (self.heads, -1)), self.for_key)
         terms = torch.cat([products, by_query, _shear(by_key, span)], 1).flatten(2, 3)  # [B, 3·heads, taps·H, W]

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from involution import ops
 from involution.layers.attention import window
 from involution.ops.geometry import Size, check_divisor, per_axis, same_padding
 
@@ -88,17 +87,18 @@ class LocalRelation2d(nn.Module):
         return window.softmax(self._similarities(query, key) + prior, x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = ops.involution2d(x, self.kernel(x), self.stride, "same", self.dilation)
+        y = window.aggregate(x, self.kernel(x), self.stride, self.padding, self.dilation)
         return self.proj(y)
 
     def _similarities(self, query: Tensor, key: Tensor) -> Tensor:
-        near = ops.local_products(
+        near = window.products(
             query if self.similarity == "product" else torch.ones_like(query),
             key,
             self.groups,
             self.kernel_size,
             self.stride,
-            dilation=self.dilation,
+            self.padding,
+            self.dilation,
         )
         if self.similarity == "product":
             return near

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from involution import ops
 from involution.layers.attention import window
 
 RELATION_RATIO = 16
@@ -44,7 +43,7 @@ class _SAN2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value = self._reflect(self.value(x))
-        return ops.involution2d(value, self.kernel(x), padding=0)
+        return window.aggregate(value, self.kernel(x), [1, 1], [0, 0], [1, 1])
 
     def _near(self, x: Tensor) -> Tensor:
         return window.neighbors(self._reflect(x), [self.kernel_size, self.kernel_size])

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from involution import ops
 from involution.layers.attention import window
 from involution.ops.geometry import Size, check_divisor, per_axis, same_padding
 
@@ -86,7 +85,7 @@ class StandAlone2d(nn.Module):
     def kernel(self, x: Tensor) -> Tensor:
         """Generate the attention of every pixel over its window, [B, heads, Kh, Kw, H, W]."""
         query, key = self.query(x), self.key(x)
-        logits = ops.local_products(query, key, self.heads, self.kernel_size, dilation=self.dilation)
+        logits = window.products(query, key, self.heads, self.kernel_size, [1, 1], self.padding, self.dilation)
         (height, width), (kh, kw), (ph, pw), (dh, dw) = x.shape[2:], self.kernel_size, self.padding, self.dilation
         above = window.beyond(height, kh, height, 1, ph, dh, x)[:, None, :, None]  # [Kh, 1, H, 1]
         aside = window.beyond(width, kw, width, 1, pw, dw, x)[:, None, :]  # [Kw, 1, W]
@@ -102,4 +101,4 @@ class StandAlone2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, value = self.kernel(x), self.value(x)
-        return self.pool(ops.involution2d(value, kernel, dilation=self.dilation))
+        return self.pool(window.aggregate(value, kernel, [1, 1], self.padding, self.dilation))

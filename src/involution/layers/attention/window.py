@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from involution import ops
+from involution.ops.geometry import Padding
 
 
 def neighbors(x: Tensor, window: list[int]) -> Tensor:
@@ -15,7 +16,37 @@ def neighbors(x: Tensor, window: list[int]) -> Tensor:
     """
     channels, height, width = x.shape[1:]
     ones = x.new_ones(()).expand(x.shape[0], channels, height - window[0] + 1, width - window[1] + 1)
-    return ops.local_products(ones, x, channels, window, padding=0)
+    return products(ones, x, channels, window, [1, 1], [0, 0], [1, 1])
+
+
+# TorchScript compiles no arguments of several types, so scripted layers call the operators themselves. `padding` is the
+# part in front; it is zero, or that of "same".
+
+
+def products(
+    query: Tensor,
+    key: Tensor,
+    groups: int,
+    window: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> Tensor:
+    """Return `involution.ops.local_products`, also in TorchScript."""
+    if torch.jit.is_scripting():
+        return torch.ops.involution.involution2d_grad_kernel(query, key, groups, window, stride, padding, dilation)
+    else:
+        sides: Padding = "same" if any(padding) else 0
+        return ops.local_products(query, key, groups, window, stride, sides, dilation)
+
+
+def aggregate(x: Tensor, kernel: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
+    """Return `involution.ops.involution2d`, also in TorchScript."""
+    if torch.jit.is_scripting():
+        return torch.ops.involution.involution2d(x, kernel, stride, padding, dilation)
+    else:
+        sides: Padding = "same" if any(padding) else 0
+        return ops.involution2d(x, kernel, stride, sides, dilation)
 
 
 def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ struct Arena {
     next += (count * sizeof(T) + 63) / 64 * 64;
     return piece;
   }
+  // Bytes taken from null.
+  int64_t counted() const { return reinterpret_cast<intptr_t>(next); }
 };
 
 template <class E>

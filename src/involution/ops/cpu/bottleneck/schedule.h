@@ -37,13 +37,13 @@ struct Schedule {
     Arena arena{};
     Pass<D, E>(block, x, y, product, arena);
     if (alone) Ring(arena, s, mid, s.ring()), take_g(arena);
-    return arena.next - static_cast<char*>(nullptr);
+    return arena.counted();
   }
   int64_t shared_memory() const {
     Arena arena{};
     if (shared) Ring(arena, s, mid, shared * s.height);
     for (int64_t band = 0; band < bands; ++band) take_g(arena);
-    return arena.next - static_cast<char*>(nullptr);
+    return arena.counted();
   }
   int64_t memory() const { return threads * own_memory() + shared_memory(); }
 
