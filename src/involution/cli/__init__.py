@@ -1,7 +1,7 @@
 """The command line: `involution COMMAND ...`, one file per command.
 
-Exit status 0 on success; 2 on a wrong argument or input, with one line on standard error that says what was expected
-and what came.
+Exit status 0 on success; 2 on a wrong argument or input, with one line on standard error that states what was
+expected and what was given.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _HELP = "\n".join(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 2 after a mistake of the user, 130 after Ctrl+C."""
+    """Run one command and return the exit status: 0, 2 after a user error, 130 after Ctrl+C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in arguments
     try:

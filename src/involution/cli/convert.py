@@ -32,7 +32,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     given = parser.parse_args(arguments)
 
-    from involution.models.conversion import convert  # after the arguments are known to be right
+    from involution.models.conversion import convert  # imported after the arguments are checked
 
     report = convert(given.source, given.out, given.to, given.stem_kernel_size)
     print(json.dumps(report, indent=1) if given.json else _text(report, given.keys))

@@ -18,6 +18,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     out = picture_path(given.out)
 
-    from involution.visualize import draw_curves, read_curves  # after the arguments are known to be right
+    from involution.visualize import draw_curves, read_curves  # imported after the arguments are checked
 
     draw_curves({run: read_curves(run) for run in given.runs}).savefig(out, dpi=150)

@@ -1,4 +1,4 @@
-"""Mistakes of the user, each answered in one line; anything else is a defect and keeps its traceback."""
+"""User errors, each reported in one line; any other exception is a defect and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ EXTRAS = {
 }
 """Packages that only some commands need, and the extra that installs them."""
 
-# The grammar of messages about arguments, in the library as here.
+# The pattern of messages about arguments, in the library and in the command line.
 _GRAMMAR = re.compile(r"\S.*: expected .*, got ", re.DOTALL)
 
-# What jsonargparse says around the reason: the types that it tried, and the value that it was given.
+# Text that jsonargparse adds around the reason: the types that it tried, and the value that it received.
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value", "- 'NoneType'")
 
 
@@ -39,9 +39,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Return whether an error is about what the user gave, and not a defect of this package or another.
+    """Return whether an error is caused by user input, and not by a defect of this package or another.
 
-    Errors of the library about arguments follow one grammar; other errors of type ValueError are defects. An OSError
+    Errors of the library about arguments follow one pattern; other errors of type ValueError are defects. An OSError
     with a number is about a file, a port or the disk.
     """
     if isinstance(error, OSError):
@@ -76,7 +76,7 @@ def missing_package(command: str, error: ModuleNotFoundError) -> UserError | Non
 
 
 def suggestion(message: str, options: Iterable[str]) -> str:
-    """Return a hint at the option that was meant, if a message is about one that does not exist.
+    """Return a hint with the closest existing option if a message is about an unknown one.
 
     >>> suggestion("unrecognized arguments: --jsn", ["--json", "--help"])
     '; did you mean --json?'
@@ -86,12 +86,12 @@ def suggestion(message: str, options: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest of the known words, or nothing if none is near.
+    """Return a hint with the closest known word, or an empty string if none is close.
 
     >>> did_you_mean("trian", ["fit", "train"])
     '; did you mean train?'
     """
-    # An underscore in place of a hyphen is the most frequent slip.
+    # An underscore in place of a hyphen is the most frequent mistake.
     spelled = {name.replace("-", "_"): name for name in known}
     close = get_close_matches(word.replace("-", "_"), spelled, n=1)
     return f"; did you mean {spelled[close[0]]}?" if close else ""

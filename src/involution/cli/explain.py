@@ -32,7 +32,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise UserError(f"--size: expected 1 to {LARGEST}, got {given.size}")
     out = picture_path(given.out)
 
-    from involution.data.files import find_images, read_image  # after the arguments are known to be right
+    from involution.data.files import find_images, read_image  # imported after the arguments are checked
     from involution.explore import load_network
 
     network = load_network(given.model, given.checkpoint)
@@ -102,7 +102,7 @@ def _kernels(given: Any, images: Sequence[Any], looks: Sequence[Look]) -> Figure
 
 
 def _choose(names: Sequence[str] | None, look: Look) -> list[str]:
-    """Return the layers that were asked for; by default a usual one."""
+    """Return the requested layers, or a default layer."""
     from involution.explore.views import default_layer
 
     for name in names or ():

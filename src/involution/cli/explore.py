@@ -29,11 +29,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if find_spec("gradio") is None:
         raise UserError("explore: expected the package gradio, got none; pip install 'involution[explore]'")
 
-    from involution.explore.explorer import Explorer, samples  # after the arguments are known to be right
+    from involution.explore.explorer import Explorer, samples  # imported after the arguments are checked
     from involution.explore.server import serve
 
     with serve(Explorer(checkpoints, samples()), given.port) as address:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind either
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM also runs the cleanup
         print(f"{address} (Ctrl+C ends it)", flush=True)
         try:
             threading.Event().wait()

@@ -22,7 +22,7 @@ REFERENCE = "reference (plain PyTorch)"
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Print what is installed and what computes."""
+    """Print the installed versions and the active implementations."""
     parser = Parser(prog="involution info", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     given = parser.parse_args(arguments)
@@ -62,9 +62,9 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _implementations(key: str, fast: str) -> dict[str, str]:
-    """Ask PyTorch's dispatcher which code a tensor of every dtype would reach.
+    """Query PyTorch's dispatcher for the implementation that serves each dtype.
 
-    What serves a dispatch key serves all dtypes of the schema.
+    The implementation of a dispatch key serves all dtypes of the schema.
     """
     has = torch._C._dispatch_has_kernel_for_dispatch_key
     contractions, spanned = (

@@ -16,7 +16,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
     options = dict(_option(pair) for pair in given.set)
 
-    from involution.models.counting.complexity import profile  # after the arguments are known to be right
+    from involution.models.counting.complexity import profile  # imported after the arguments are checked
 
     counts = profile(given.name, given.input_size, **options)
     print(json.dumps(counts) if given.json else _table(counts))

@@ -1,4 +1,4 @@
-"""From the state of one user to the pictures of the page; independent of gradio."""
+"""Pictures of the page, drawn from the state of one user; independent of gradio."""
 
 from __future__ import annotations
 

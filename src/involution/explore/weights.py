@@ -1,4 +1,4 @@
-"""Networks to look into, by name and from checkpoints; the checkpoints may be a stranger's."""
+"""Networks for the explorer, by name and from checkpoints; checkpoints may be untrusted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from involution.models.recognition import create, restore
 from involution.tasks import load_task
 from involution.weights import read_weights
 
-DENSE = 320  # pixels, of the short side that detectors and segmentors are shown: enough for pictures
+DENSE = 320  # pixels, short side of the images for detectors and segmentors: sufficient for pictures
 
 
 def load_network(name: str | None, checkpoint: str | Path | None = None) -> Network:
@@ -30,7 +30,7 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
             `involution.weights` reads.
 
     Raises:
-        ValueError: there is no such network, or a file that is not its checkpoint.
+        ValueError: there is no such network, or the file is not its checkpoint.
 
     >>> network = load_network("rednet26")
     >>> network.size, network.classes
@@ -60,7 +60,7 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
 
 
 def _network(model: nn.Module, name: str) -> Network:
-    """Return a network of which only the weights are known, if anything."""
+    """Return a network of which at most the weights are known."""
     kind, channels = name.split("/")[0], getattr(model, "in_chans", 3)
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN
     std: Sequence[float] = IMAGENET_DEFAULT_STD
@@ -72,7 +72,7 @@ def _network(model: nn.Module, name: str) -> Network:
 
 
 def _in_words(classes: Sequence[str]) -> list[str]:
-    """Return names of classes, those of WordNet in words."""
+    """Return names of classes; identifiers of WordNet are replaced by words."""
     if not all(re.fullmatch(r"n\d{8}", name) for name in classes):
         return list(classes)
     known = ImageNetInfo("imagenet-12k")

@@ -15,7 +15,7 @@ from involution.ops.geometry import Padding, Size, check_divisor, per_axis, per_
 
 
 class _Involution(nn.Module):
-    """What the layers of one, two and three dimensions share: everything but the modules that they are made of."""
+    """Base of the layers of one, two and three dimensions; it has everything except the types of their modules."""
 
     __constants__ = ("fused",)  # TorchScript evaluates the property when it compiles
     __jit_unused_properties__: ClassVar = ["fused"]
@@ -96,16 +96,16 @@ class _Involution(nn.Module):
 
     @property
     def fused(self) -> bool:
-        """Whether the kernels are used as they are made: if nothing but its weight and bias is in the span."""
+        """Whether the kernels are used without being stored: true if the span is only its weight and bias."""
         return getattr(self.conv2, "is_plain", False)
 
     def kernel(self, x: Tensor) -> Tensor:
         """Generate the kernel of every output pixel, [B, G, *window, *output size]."""
         taps = self.conv2(self.conv1(self.pool(x)))
-        return taps.unflatten(1, [self.groups] + self.kernel_size)  # noqa: RUF005  (TorchScript knows no unpacking)
+        return taps.unflatten(1, [self.groups] + self.kernel_size)  # noqa: RUF005  (TorchScript lacks unpacking)
 
     def forward(self, x: Tensor) -> Tensor:
-        # A proxy of torch.fx is no tensor, and always a batch.
+        # A proxy of torch.fx is not a tensor, and is always a batch.
         unbatched = isinstance(x, Tensor) and x.dim() == len(self.kernel_size) + 1
         if unbatched:
             x = x.unsqueeze(0)
@@ -115,8 +115,8 @@ class _Involution(nn.Module):
     def _aggregate(self, x: Tensor) -> Tensor:
         if not self.fused:
             return self.operator(x, self.kernel(x), self.stride, self.sides, self.dilation)
-        # The same without the kernels in memory: K·K/16 times the feature map, 3.06 for K = 7. That form is the faster
-        # one at every size measured, in training too.
+        # The same without storing the kernels, which take K·K/16 times the feature map, 3.06 for K = 7. This form is
+        # faster at every size measured, also in training.
         span: Any = self.conv2.conv
         reduced, weight = self.conv1(self.pool(x)), span.weight.flatten(1)
         geometry = (self.kernel_size, self.stride, self.sides, self.dilation)
@@ -132,12 +132,12 @@ class _Involution(nn.Module):
 
 
 class Involution2d(_Involution):
-    """Apply to every window a kernel that is generated from the pixel at its centre.
+    """Apply a kernel to every window, generated from the pixel at its center.
 
         kernel = W₁ · σ(BN(W₀ · x̄)) + b₁        y = involution2d(x, kernel)
 
     where x̄ is `x`, averaged over s x s pixels if the stride s is not 1. Li et al., "Involution", CVPR 2021, eq. 4 to 6.
-    Parameters carry the names of the official module: `conv1.conv`, `conv1.bn`, `conv2.conv`.
+    Parameters have the names of the official module: `conv1.conv`, `conv1.bn`, `conv2.conv`.
 
     Args:
         channels: C of the input, [B, C, H, W].

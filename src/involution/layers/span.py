@@ -13,7 +13,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class Span(nn.Sequential):
     """The 1x1 convolution `conv` that spans the kernels of every pixel from its reduced features.
 
-    Its parameters carry the names of the official module, `conv.weight` and `conv.bias`.
+    Its parameters have the names of the official module, `conv.weight` and `conv.bias`.
 
     >>> Span(nn.Conv2d(16, 49 * 4, 1))(torch.rand(1, 16, 5, 6)).shape
     torch.Size([1, 196, 5, 6])
@@ -28,8 +28,8 @@ class Span(nn.Sequential):
     def is_plain(self) -> bool:
         """Whether a call is `weight · reduced + bias` and nothing else, so that a fused operator may replace it.
 
-        False once the convolution is replaced or parametrized, or has a hook, as pruning, adapters (LoRA), quantization
-        and offloading bring about. Hooks for all modules (`register_module_forward_hook`) do not count.
+        False once the convolution is replaced or parametrized, or has a hook, as with pruning, adapters (LoRA),
+        quantization and offloading. Hooks for all modules (`register_module_forward_hook`) do not count.
         """
         conv = self.get_submodule("conv")
         return type(self) is Span and len(self) == 1 and type(conv) in CONVOLUTIONS and not _hooked(self, conv)

@@ -21,7 +21,7 @@ def replace_conv2d(
 ) -> nn.Module:
     """Replace every k x k convolution of `module`, k > 1, by an involution of the same stride, dilation and channels.
 
-    Left as they are: 1x1 and grouped convolutions, those whose input channels `group_channels` or `reduction_ratio`
+    Not replaced: 1x1 and grouped convolutions, those whose input channels `group_channels` or `reduction_ratio`
     does not divide (the RGB input is one), those that change the size of the map beyond their stride, and those that
     pad with other values than zero. The new layers are freshly initialized, on the device and in the dtype of the old
     ones; a convolution that several modules share becomes one layer that they share.
@@ -38,7 +38,7 @@ def replace_conv2d(
     >>> replace_conv2d(net)[2].stride
     [2, 2]
     """
-    made: dict[nn.Conv2d, nn.Module] = {}  # a convolution that stands in several places is replaced by one layer
+    made: dict[nn.Conv2d, nn.Module] = {}  # a convolution that is used in several places is replaced by one layer
 
     def swapped(name: str, conv: nn.Module) -> nn.Module:
         if not isinstance(conv, nn.Conv2d) or not _replaceable(conv) or not where(name, conv):

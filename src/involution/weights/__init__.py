@@ -1,4 +1,4 @@
-"""Files of weights: read without running code in them, names of other releases translated, written."""
+"""Read files of weights without running code in them, translate names of other releases, and write files."""
 
 from involution.weights.fit import differences, require_fit
 from involution.weights.names import Renamed, to_official, to_ours

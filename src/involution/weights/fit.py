@@ -1,4 +1,4 @@
-"""Compare weights with the network that they are meant for, before memory is taken."""
+"""Compare weights with their network before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of weights in other releases, and ours: one table, read in both directions.
+"""Names of weights in other releases, and ours: one table, used in both directions.
 
 The released code is built on OpenMMLab's frameworks (mmcls, mmdet, mmseg); the Paddle port follows its names. Ours are
 those of timm and torchvision.
@@ -22,9 +22,9 @@ class Renamed:
 
     Args:
         weights: by their new name.
-        sources: the name in the file for every new name; "" for what the file has not.
-        notes: what was done to a tensor besides, by its new name.
-        release: whose names the file had: "official", "paddle" or "involution".
+        sources: the name in the file for every new name; "" for tensors that are not in the file.
+        notes: other changes to a tensor, by its new name.
+        release: naming scheme of the file: "official", "paddle" or "involution".
     """
 
     weights: dict[str, Tensor]
@@ -108,7 +108,7 @@ BACKGROUND = "roi_heads.box_predictor.cls_score"
 
 
 def to_ours(weights: Mapping[str, Tensor]) -> Renamed:
-    """Return weights under our names, whatever release they are of.
+    """Return weights of any release under our names.
 
     Weights that already have our names, such as a backbone's, keep them. `net.`, in front of those of `involution fit`,
     is left out.
@@ -123,7 +123,7 @@ def to_ours(weights: Mapping[str, Tensor]) -> Renamed:
 
 
 def to_official(weights: Mapping[str, Tensor]) -> Renamed:
-    """Return weights that have our names under those of the official release; a backbone's are the same."""
+    """Convert weights from our names to those of the official release; names of a backbone are the same."""
     table = _table(weights, official=False) or {}
     return _rename(weights, {ours: official for official, ours in table.items()}, -1, "involution")
 
@@ -152,7 +152,7 @@ def _rename(weights: Mapping[str, Tensor], table: Mapping[str, str], roll: int, 
 
 
 def _from_paddle(weights: Mapping[str, Tensor]) -> Renamed:
-    """Paddle stores linear layers transposed, names statistics otherwise, and does not count batches."""
+    """Paddle stores linear layers transposed, names statistics differently, and does not count batches."""
     renamed: dict[str, Tensor] = {}
     sources, notes = {}, {}
     for name, value in weights.items():

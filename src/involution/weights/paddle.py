@@ -1,7 +1,7 @@
 """Read `.pdparams` files without Paddle.
 
-Paddle pickles a dictionary of NumPy arrays. The unpickler here knows only what such an array is made of, and builds
-tensors from the bytes itself.
+Paddle pickles a dictionary of NumPy arrays. This unpickler allows only the parts of such an array, and builds tensors
+from the bytes itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DTYPES = {
 
 
 class _DType:
-    """In place of `numpy.dtype`."""
+    """Replacement for `numpy.dtype`."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
         self.dtype = _DTYPES[code]
@@ -36,7 +36,7 @@ class _DType:
 
 
 class _Array:
-    """In place of `numpy.ndarray`; NumPy creates it empty and sets its state."""
+    """Replacement for `numpy.ndarray`; NumPy creates it empty and sets its state."""
 
     tensor: Tensor
 
@@ -78,7 +78,7 @@ def read_paddle(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a `.pdparams` file by name.
 
     Raises:
-        Exception: of any kind, if the file is another one.
+        Exception: of any type, if the file has another format.
     """
     with path.open("rb") as file:
         saved = _Unpickler(file).load()

@@ -1,4 +1,4 @@
-"""Read weights from files of strangers: names, tensors and plain values, nothing else; no code in a file runs."""
+"""Read weights from untrusted files: only names, tensors and plain values; no code in a file is run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from involution.weights.paddle import read_paddle
 
-# `torch.save` before 1.6 starts with this number, pickled; other pickles are taken for Paddle's.
+# `torch.save` before 1.6 starts with this number, pickled; other pickles are read as Paddle's.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LARGEST_HEADER = 10**8  # bytes, the limit of safetensors itself
 
@@ -26,7 +26,7 @@ class Saved:
     Args:
         weights: tensors on the CPU by name, as in the file. Those of PyTorch's zip format and of safetensors are mapped
             from the file and take no memory until they are used.
-        facts: the hyperparameters of `involution fit`; None if the file has none. They are a stranger's values.
+        facts: the hyperparameters of `involution fit`; None if the file has none. They are untrusted.
         state: the file's dictionary around the weights, empty where there is none.
     """
 

@@ -1,4 +1,4 @@
-"""Arguments that jsonargparse parses for Lightning, with its errors in one line that names what was meant."""
+"""Parse arguments for Lightning with jsonargparse, and report its errors in one line with a suggestion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
     """Parse arguments.
 
     Raises:
-        UserError: a configuration is no YAML mapping, or an argument is unknown or has a wrong value.
+        UserError: a configuration is not a YAML mapping, or an argument is unknown or has a wrong value.
     """
     arguments = [_shipped(option, value) for option, value in zip(["", *arguments], arguments, strict=False)]
     for path in _configurations(arguments):
@@ -43,7 +43,7 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
 
 @contextmanager
 def trainer_mistakes() -> Iterator[None]:
-    """Turn what Lightning raises about arguments of the trainer into errors of the user."""
+    """Convert Lightning's exceptions about trainer arguments into user errors."""
     try:
         yield
     except MisconfigurationException as error:
@@ -57,7 +57,7 @@ def create_trainer(**arguments: Any) -> Trainer:
     """Return a trainer.
 
     Raises:
-        UserError: the arguments do not fit together, or ask for a device that this machine has not.
+        UserError: the arguments are inconsistent, or request a device that this machine does not have.
     """
     with trainer_mistakes():
         return Trainer(**arguments)

@@ -25,7 +25,7 @@ from involution.tasks import Task, load_task
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Say of every image what the task of the checkpoint can say."""
+    """Predict every image with the task of the checkpoint."""
     quiet()
     parser = _parser()
     given = parse(parser, arguments)
@@ -48,7 +48,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 class Summaries(BasePredictionWriter):
-    """Keep what is said of the images and leave their pictures in a folder, batch by batch."""
+    """Collect the predictions and write their pictures to a folder, batch by batch."""
 
     def __init__(self, task: Task, folder: Path | None) -> None:
         super().__init__("batch")
@@ -66,7 +66,7 @@ class Summaries(BasePredictionWriter):
                 self.task.write(image, prediction, self.folder)
 
     def _check(self, path: str) -> None:
-        """Pictures are called as their image is; one must not take the place of another."""
+        """A picture has the name of its image; pictures must not overwrite each other."""
         first = self.names.setdefault(Path(path).stem, path)
         if first != path:
             raise ValueError(f"out: expected images of different names for one folder, got {first} and {path}")
@@ -90,7 +90,7 @@ def _parser() -> LightningArgumentParser:
 
 
 def _trainer(given: Any, kept: Summaries) -> Trainer:
-    """Return the trainer of the configuration, without what belongs to training."""
+    """Return the trainer of the configuration, without the settings for training."""
     progress = sys.stdout.isatty() and not given.json
     arguments = {
         **given.trainer,

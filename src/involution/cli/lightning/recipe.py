@@ -47,7 +47,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def quiet() -> None:
-    """Keep off the screen what Lightning says of its own workings and of what recipes do on purpose."""
+    """Suppress Lightning's messages about its internals and about intended settings of recipes."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
@@ -61,7 +61,7 @@ def quiet() -> None:
 
 
 class Recipe(LightningCLI):
-    """One configuration: trainer, task and data, the classes of the data being those of the task."""
+    """One configuration: trainer, task and data. The task and the data have the same classes."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -79,7 +79,7 @@ class Recipe(LightningCLI):
         self.config = parse(parser, args)
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as it was given: the task compares itself with the checkpoint, and says so."""
+        """Leave the configuration unchanged: the task compares itself with the checkpoint and reports differences."""
 
     def before_instantiate_classes(self) -> None:
         path = self._get(self.config, "ckpt_path")
@@ -96,7 +96,7 @@ class Recipe(LightningCLI):
             check_checkpoint(self.model, self.saved, self._get(self.config, "ckpt_path"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Log to CSV and TensorBoard and show progress, where the configuration does not say otherwise."""
+        """Log to CSV and TensorBoard and show progress, unless the configuration specifies otherwise."""
         given = self._get(self.config_init, "trainer")
         _check_trainer(given)
         callbacks = list(given.callbacks or [])
@@ -118,11 +118,11 @@ class Recipe(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def before_fit(self) -> None:
-        """Start the clock."""
+        """Start the timer."""
         self.started = time.perf_counter()
 
     def after_fit(self) -> None:
-        """Say where the best checkpoint is."""
+        """Print the path of the best checkpoint."""
         seconds = time.perf_counter() - self.started
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
@@ -134,7 +134,7 @@ class Recipe(LightningCLI):
                 )
 
     def after_validate(self) -> None:
-        """Say the figures, where Lightning does not do so in a table of its own."""
+        """Print the metrics, unless Lightning prints them in its own table."""
         self._print({name: value.item() for name, value in self.trainer.callback_metrics.items()}, "")
 
     after_test = after_validate
@@ -146,7 +146,7 @@ class Recipe(LightningCLI):
 
 
 def _check_trainer(given: Any) -> None:
-    """Refuse what Lightning accepts and then does nothing with, or waits for without end."""
+    """Reject settings that Lightning accepts but then ignores, or that make it wait forever."""
     if given.max_steps == 0:
         raise UserError("trainer.max_steps: expected a positive number or -1, got 0")
     cores, devices = os.cpu_count() or 1, given.devices

@@ -1,4 +1,4 @@
-"""Attention over the whole map beside a convolution: too far-sighted for a window, so through PyTorch's attention."""
+"""Attention over the whole map in parallel with a convolution, computed by PyTorch's attention function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AugmentedConv2d(nn.Module):
         y = [ conv(x) ; W · concat_h Σ_j softmax_j(logits_h) v_h(j) ]
 
     Bello et al., "Attention Augmented Convolutional Networks", ICCV 2019, section 3. Keys take 0.2 C channels, at least
-    20 a head, values 0.1 C: the widths with which the paper's counts of parameters come out. The tables are shared by
+    20 a head, values 0.1 C; these widths give the paper's parameter counts. The tables are shared by
     the heads; offsets beyond them take their last entry, so that the layer works on every size.
 
     Args:

@@ -1,4 +1,4 @@
-"""Position-sensitive attention along one axis: the operator with windows of one column, plus terms of its own."""
+"""Position-sensitive attention along one axis: the operator with windows of one column, plus additional terms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from involution.ops.geometry import check_divisor
 
 
 class AxialAttention2d(nn.Module):
-    """Self-attention over the pixels of the same column or row, positions entering query, key and value.
+    """Self-attention over the pixels of the same column or row, with positions in query, key and value.
 
         kernel[p,o] = softmax_o( BN(q(p)·k(p+o)) + BN(q(p)·r_q(o)) + BN(k(p+o)·r_k(o)) )
         y(p) = BN( Σ_o kernel[p,o] v(p+o) ) + BN( Σ_o kernel[p,o] r_v(o) )
@@ -102,7 +102,7 @@ class AxialAttention2d(nn.Module):
 
 
 def _inside(height: int, span: int, device: torch.device) -> Tensor:
-    """Return where in [2·span+1, height] flattened the tap of a row is a row too."""
+    """Return the indices in the flattened [2·span+1, height] at which the tap of a row is inside the map."""
     inside: list[int] = []  # a list, not `nonzero`: the number of entries is then known without the values
     for tap in range(2 * span + 1):
         offset = tap - span
@@ -115,6 +115,6 @@ def _shear(x: Tensor, span: int) -> Tensor:
     """Return y[b,g,o,i,j] = x[b,g,o,i+o−span,j], zero outside: [B, G, taps, H, W] → the same."""
     taps, height = x.shape[2:4]
     padded = F.pad(x, (0, 0, span, span)).flatten(2, 3)
-    # Rows of one pixel more than they have: every tap starts one pixel later than the one before it.
+    # Rows are read as one pixel longer than they are: every tap starts one pixel later than the previous one.
     longer = F.pad(padded, (0, 0, 0, taps)).unflatten(2, (taps, height + 2 * span + 1))
     return longer[:, :, :, :height]

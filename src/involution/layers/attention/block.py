@@ -1,4 +1,4 @@
-"""Attention among the pixels of a block: what stands in front of the stand-alone networks instead of a convolution."""
+"""Attention among the pixels of a block: the stem of the stand-alone networks, in place of a convolution."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from involution.ops.geometry import check_divisor
 
 
 class BlockAttention2d(nn.Module):
-    """Self-attention within disjoint blocks, the value of a pixel depending on its place in the block.
+    """Self-attention within disjoint blocks. The value of a pixel depends on its position in the block.
 
         y(p) = Σ_{j in the block of p} softmax_j( q(p)·k(j) ) v(j)
         v(j) = Σ_m softmax_m( (row(j_y) + column(j_x))·ν_m ) V_m x(j)
 
     per head. Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, section 3.2, appendix.
-    Single pixels of an image say little, and a convolution would sense edges; the mixture gives values a place. Blocks
-    that stick out of the image attend only to pixels of it.
+    A single pixel of an image carries little information, and a convolution would detect edges; the mixture makes
+    values depend on position. Blocks that extend beyond the image attend only to pixels inside it.
 
     Args:
         in_channels: C of the input.
         channels: C' of the output.
         size: of a block, in pixels.
         heads: of the attention.
-        mixtures: number of V_m; the paper leaves it open, 4 gives its FLOPs.
+        mixtures: number of V_m; the paper does not specify it; 4 gives its FLOPs.
 
     Shape:
         [B, C, H, W] → [B, C', H, W].
@@ -62,7 +62,7 @@ class BlockAttention2d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw projections with a variance of 1 / fan-in, embeddings such that mixtures start uneven."""
+        """Draw projections with a variance of 1 / fan-in, embeddings such that initial mixtures are uneven."""
         for layer in (self.query, self.key, self.value):
             nn.init.normal_(layer.weight, std=layer.in_channels**-0.5)
         for embedding in (self.rows, self.columns, self.mixtures):

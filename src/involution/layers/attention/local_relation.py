@@ -12,7 +12,7 @@ from involution.ops.geometry import Size, check_divisor, per_axis, same_padding
 
 
 class LocalRelation2d(nn.Module):
-    """Aggregate the pixels of a window by how well they fit the pixel at its centre.
+    """Aggregate the pixels of a window, weighted by their similarity to the pixel at its center.
 
         kernel[b,g,o,p] = softmax_o( q_g(p) · k_g(p+o) + f_g(o) )        y = W · involution2d(x, kernel)
 
@@ -60,7 +60,7 @@ class LocalRelation2d(nn.Module):
         self.padding = [front for front, _ in same_padding(self.kernel_size, self.dilation)]
         self.query = nn.Conv2d(channels, groups, 1, stride=(self.stride[0], self.stride[1]), bias=False, **factory)
         self.key = nn.Conv2d(channels, groups, 1, bias=False, **factory)
-        hidden = max(1, groups // 2)  # the paper leaves it open
+        hidden = max(1, groups // 2)  # not specified in the paper
         self.geometry = nn.Sequential(
             nn.Conv2d(2, hidden, 1, **factory), nn.ReLU(), nn.Conv2d(hidden, groups, 1, **factory)
         )

@@ -2,7 +2,7 @@
 
 Zhao, Jia and Koltun, "Exploring Self-attention for Image Recognition", CVPR 2020, eq. 2 to 5. The authors share a
 kernel among every G-th channel; here, as everywhere in this package, neighboring channels share one. A permutation of
-the value's weight turns one into the other.
+the value's weight converts one into the other.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _SAN2d(nn.Module):
 
 
 class SANPairwise2d(_SAN2d):
-    """Weigh each pixel of a window by its relation to the one at the centre.
+    """Weight each pixel of a window by its relation to the pixel at the center.
 
         kernel[b,g,o,p] = softmax_o( MLP[q(p) − k(p+o), π(p) − π(p+o)]_g )        y = involution2d(v, kernel)
 
@@ -94,17 +94,17 @@ class SANPairwise2d(_SAN2d):
         position = (position[:, :, None, None] - self._near(position)).expand(len(x), -1, -1, -1, -1, -1)
         query, key = self.query(x), self.key(x)
         relation = torch.cat([query[:, :, None, None] - self._near(key), position], 1)  # [B, C/16 + 2, K, K, H, W]
-        taps_by_pixels = relation.flatten(4).flatten(2, 3)  # the MLP sees every tap of every pixel as a pixel
+        taps_by_pixels = relation.flatten(4).flatten(2, 3)  # the MLP treats every tap of every pixel as a pixel
         logits = self.mlp(taps_by_pixels).unflatten(2, relation.shape[2:4]).unflatten(4, relation.shape[4:])
         return window.softmax(logits, x.dtype)
 
 
 class SANPatchwise2d(_SAN2d):
-    """Make the kernel of a pixel from the whole window at once.
+    """Generate the kernel of a pixel from its whole window.
 
         kernel[b,:,:,p] = MLP[q(p), k(p+o₁), …, k(p+o_{K·K})]        y = involution2d(v, kernel)
 
-    SAN, eq. 4 and 5: no softmax, and position is known by the order of the taps. Arguments, shapes and errors as for
+    SAN, eq. 4 and 5: no softmax, and position is given by the order of the taps. Arguments, shapes and errors as for
     `SANPairwise2d`.
 
     >>> SANPatchwise2d(64, 3)(torch.rand(1, 64, 5, 6)).shape

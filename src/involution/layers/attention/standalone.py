@@ -18,13 +18,13 @@ class StandAlone2d(nn.Module):
         y = involution2d(v, kernel)
 
     Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, eq. 2 and 3. A head is a group.
-    The queries' products with the keys are the operator's kernel gradient. Taps outside the image get weight 0: the
-    paper leaves the border open.
+    The queries' products with the keys are the operator's kernel gradient. Taps outside the image get weight 0; the
+    paper does not specify the border.
 
     Args:
         channels: C.
         kernel_size, dilation: of the window, in pixels; an int or (vertical, horizontal).
-        stride: of the average pooling behind the attention, which itself works at full resolution.
+        stride: of the average pooling after the attention, which is computed at full resolution.
         heads: each attends with C / heads channels.
         relative: whether the logits have the second term; its tables are shared by the heads.
 
@@ -91,7 +91,7 @@ class StandAlone2d(nn.Module):
         aside = window.beyond(width, kw, width, 1, pw, dw, x)[:, None, :]  # [Kw, 1, W]
         if self.rows is None or self.columns is None:
             return window.softmax(logits.masked_fill(above | aside, -torch.inf), x.dtype)
-        # Row and column terms are small; the border rides on them, so the logits are touched only to add.
+        # Row and column terms are small, so the mask of the border is added to them, and the logits need one addition.
         for_rows, for_columns = query.unflatten(1, (self.heads, -1)).split((len(self.rows), len(self.columns)), 2)
         by_row = torch.einsum("bghij,gu->bhuij", for_rows.transpose(1, 2), self.rows)
         by_column = torch.einsum("bghij,gv->bhvij", for_columns.transpose(1, 2), self.columns)

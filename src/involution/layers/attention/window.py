@@ -1,4 +1,4 @@
-"""What kernel generators that look at their window share: its pixels, its border, a softmax over it."""
+"""Functions shared by kernel generators that read their window: its pixels, its border, a softmax over it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from involution.ops.geometry import Padding
 def neighbors(x: Tensor, window: list[int]) -> Tensor:
     """Return the pixels of every window that lies inside `x`: [B, C, H, W] → [B, C, Kh, Kw, H−Kh+1, W−Kw+1].
 
-    An instance of the operator's kernel gradient, one channel a group: where the gradient is one, it is the window.
+    This is the operator's kernel gradient with one channel a group and an output gradient of ones.
     """
     channels, height, width = x.shape[1:]
     ones = x.new_ones(()).expand(x.shape[0], channels, height - window[0] + 1, width - window[1] + 1)
@@ -50,7 +50,7 @@ def aggregate(x: Tensor, kernel: Tensor, stride: list[int], padding: list[int], 
 
 
 def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:
-    """Return which taps of which output rows fall outside an axis of `size` pixels, [taps, out]; as are columns."""
+    """Return which taps of which output rows fall outside an axis of `size` pixels, [taps, out]; columns likewise."""
     starts = torch.arange(out, device=like.device) * stride - padding
     seen = starts + torch.arange(taps, device=like.device)[:, None] * dilation
     return (seen < 0) | (seen >= size)
