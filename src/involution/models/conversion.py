@@ -1,4 +1,4 @@
-"""Weights of one release as a file of another: read, recognized, checked against the network, renamed, written."""
+"""Convert weights between releases: read, recognize, check against the network, rename and write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def convert(
     Args:
         source: of the official release, the Paddle port, `involution fit`, or with our names.
         out: safetensors or PyTorch's format, by its ending.
-        to: whose names the result has, "involution" or "official".
+        to: naming scheme of the result, "involution" or "official".
         stem_kernel_size: of the result, 3 or 7; None keeps that of the source. A stem of 3 becomes one of 7 by taps of
             zero around it, which leaves the function of the network unchanged.
 
@@ -78,7 +78,7 @@ def _key(name: str, value: Tensor, ours: Renamed, result: Renamed) -> dict[str, 
 
 
 def _fit_stem(renamed: Renamed, options: dict[str, Any], wanted: int | None) -> list[str]:
-    """Give the stem the size that was asked for; return what to say about it."""
+    """Convert the stem to the requested size; return a note about the change."""
     got = options.get("stem_kernel_size")
     released = {3: "as in the released classifiers", 7: "as in the released detectors and segmentors"}
     if wanted is None or got == wanted:
@@ -103,7 +103,7 @@ def _widen(span: Tensor, size: int, wider: int) -> Tensor:
 
 
 def _facts(facts: Any) -> dict[str, Any] | None:
-    """Return what prediction needs of the hyperparameters of `involution fit`."""
+    """Return the hyperparameters of `involution fit` that prediction needs."""
     if not isinstance(facts, dict):
         return None
     kept = ("network", "detector", "segmentor", "classes", "eval_transform", "options", "window")

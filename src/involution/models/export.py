@@ -1,7 +1,7 @@
-"""Export a network for another runtime, and compare what that computes with PyTorch.
+"""Export a network for another runtime, and compare the outputs of that runtime with PyTorch's.
 
 A classifier gives its logits; a segmentor its scores; of a detector, the backbone with the feature pyramid is exported,
-since proposals and suppression are the application's own.
+since proposals and suppression are left to the application.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _onnx(flat: nn.Module, example: Tensor, out: Path, dynamic: Sequence[str]) -
         (example,),
         dynamo=True,
         verbose=False,
-        optimize=False,  # the runtime does that, in a fraction of the time
+        optimize=False,  # the runtime optimizes the graph, in a fraction of the time
         opset_version=OPSET,
         input_names=["images"],
         dynamic_shapes=_shapes(dynamic),

@@ -14,10 +14,10 @@ from involution.ops.geometry import same_padding
 
 
 class FusedBottleneck(nn.Module):
-    """`Bottleneck` with an involution, for inference alone: `torch.ops.involution.bottleneck`.
+    """`Bottleneck` with an involution, for inference only: `torch.ops.involution.bottleneck`.
 
     Args:
-        block: one that `is_fusable` says yes to, in eval mode.
+        block: one for which `is_fusable` returns True, in eval mode.
     """
 
     def __init__(self, block: Bottleneck) -> None:
@@ -46,7 +46,7 @@ class FusedBottleneck(nn.Module):
             self.register_buffer(f"packed{index}", tensor.detach())
 
     def _apply(self, fn: Any, recurse: bool = True) -> FusedBottleneck:
-        """Convert, and pack the matrices anew, because their order follows the dtype; vectors stay float32."""
+        """Convert, and repack the matrices, because their order follows the dtype; vectors stay float32."""
         before = dict(self.named_buffers())
         super()._apply(fn, recurse)
         for name, buffer in self.named_buffers():
@@ -61,7 +61,7 @@ class FusedBottleneck(nn.Module):
 
 
 def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
-    """Return whether the operator does what the block does."""
+    """Return whether the operator computes the same function as the block."""
     if not isinstance(block, Bottleneck) or not isinstance(block.conv2, Involution2d):
         return False
     mixer, weight = block.conv2, block.conv1.weight
@@ -83,7 +83,7 @@ def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
         and all(count % 16 == 0 for count in channels)
         and all(k % 2 == 1 for k in mixer.kernel_size)
         and mixer.sides == same_padding(mixer.kernel_size, mixer.dilation)
-        and mixer.fused  # nothing hooks, wraps or replaces the span
+        and mixer.fused  # the span has no hook and is not wrapped or replaced
         and isinstance(mixer.conv2.get_submodule("conv").bias, Tensor)
     )
 
@@ -98,7 +98,7 @@ def _affine(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _folded(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
-    """Return the matrix of a 1x1 convolution with the norm behind it, and the bias, folded in float64."""
+    """Return the matrix of a 1x1 convolution with the norm after it, and the bias, folded in float64."""
     scale, shift = _affine(norm)
     weight = conv.weight.flatten(1)
     bias = shift if conv.bias is None else shift + scale * conv.bias.double()

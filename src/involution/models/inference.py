@@ -15,11 +15,11 @@ from involution.models.fused import FusedBottleneck, is_fusable
 
 @torch.no_grad()
 def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | None = None) -> nn.Module:
-    """Return a copy of `model` that infers faster and says the same.
+    """Return a copy of `model` that is faster in inference and gives the same outputs.
 
     One operator computes every bottleneck block with an involution, see `FusedBottleneck` and docs/cpu.md. Elsewhere
     every batch norm that follows a convolution is folded into its weights, γ/√(σ² + ε)·W. Images and weights are laid
-    out channels last, the layout that the operators are made for. No compiler is needed.
+    out channels last, the layout that the operators are optimized for. No compiler is needed.
 
     Args:
         model: any network that `torch.fx` can trace, ours and most of timm's, with outputs of any structure.
@@ -87,7 +87,7 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
 
 
 class _Tracer(fx.Tracer):
-    """Look into everything but the norms and those of our layers whose code depends on sizes."""
+    """Trace into all modules except norms and those of our layers whose code depends on sizes."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         ours = type(module).__module__.startswith("involution.layers") and not isinstance(module, Involution2d)

@@ -17,7 +17,7 @@ from involution.weights import require_fit, to_ours
 
 REDNETS = tuple(f"rednet{depth}" for depth in DEPTHS)
 
-# For every kind of network a name that no other has, and what stands in front of the names of its backbone.
+# For every kind of network: a parameter name that is unique to it, and the prefix of the names of its backbone.
 _KINDS = {
     "mask_rcnn": ("roi_heads.mask_predictor.", "backbone.body.body."),
     "faster_rcnn": ("rpn.head.", "backbone.body.body."),
@@ -94,7 +94,7 @@ def restore(weights: Mapping[str, Tensor], source: str | Path, argument: str = "
         argument: that errors are about.
 
     Raises:
-        ValueError: they belong to no network of ours, or do not fit it. No memory is taken for the network then.
+        ValueError: they belong to no network of ours, or do not fit it. No memory is allocated for the network then.
     """
     ours = to_ours(weights).weights
     name, options = recognize(ours)

@@ -68,7 +68,7 @@ class RedNet(Trunk):
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a classifier or backbone of any release under our names; timm calls it.
+    """Return the weights of a classifier or backbone of any release under our names; called by timm.
 
     Raises:
         ValueError: the stem involution of the checkpoint has another kernel size than that of the model.

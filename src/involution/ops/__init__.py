@@ -1,12 +1,12 @@
-"""Involution as functions of tensors: arguments are checked and explained here, the work is done by the operators.
+"""Functional interface of involution: these functions check their arguments and call the operators.
 
 Letters used everywhere in this package:
 
     B batch    C channels    G groups of C/G channels    H W input size    Ho Wo output size    Kh Kw window
 
-Which file serves a call is PyTorch's dispatch: `reference.py` by default, `cpu/` for CPU tensors once compiled,
-`cuda/` for CUDA tensors where there is Triton. The operators are those of two dimensions; `ranks.py` makes the others
-of them.
+PyTorch's dispatcher selects the implementation: `reference.py` by default, `cpu/` for CPU tensors once compiled,
+`cuda/` for CUDA tensors where there is Triton. The operators are two-dimensional; `ranks.py` builds the
+others from them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ F = TypeVar("F", bound=Callable[..., Tensor])
 
 
 def _overridable(function: F) -> F:
-    """Let `__torch_function__` of the arguments answer: `torch.fx` then records one node in place of the checks."""
+    """Call `__torch_function__` of the arguments: `torch.fx` then records one node in place of the checks."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +158,7 @@ def spanned_involution(
         y = involution2d(x, kernel)
 
     The kernels are K·K·G/C times as large as the feature map, 3 times for K = 7 and 16 channels a group. The compiled
-    operators make those of a few pixels at a time, in the forward and in the backward pass. In one, two or three
+    operators generate those of a few pixels at a time, in the forward and in the backward pass. In one, two or three
     dimensions. Under `torch.vmap`, and where the backward is itself differentiated, the kernels are stored.
 
     Args:

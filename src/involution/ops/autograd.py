@@ -1,6 +1,6 @@
-"""Derivatives of the operators: each contraction's is made of the other two, so those of every order exist.
+"""Derivatives of the operators: that of each contraction consists of the other two, so derivatives of every order exist.
 
-Reverse and forward mode live in one function per operator, called by a kernel of our own at PyTorch's Autograd key.
+Reverse and forward mode are in one function per operator, called by a kernel of our own at PyTorch's Autograd key.
 `torch.library.register_autograd` has no forward mode (tangents are dropped silently) and fails under `torch.func`; an
 `autograd.Function` with `jvp` under the public functions breaks the graph of `torch.compile`. A kernel at the key
 serves eager and compiled calls, `torch.func` and `forward_ad` alike. Every transform of `torch.func` runs the kernel at
@@ -23,7 +23,7 @@ from involution.ops import schema, spanned
 _ops = torch.ops.involution
 _transformed = torch._C._are_functorch_transforms_active
 Tensors = Sequence[Tensor | None]
-Numbers = Sequence[Any]  # what follows the tensors: sizes, stride, padding, dilation
+Numbers = Sequence[Any]  # the arguments after the tensors: sizes, stride, padding, dilation
 Backward = Callable[[Sequence[bool], Any, Any, Numbers], Tensors]
 Tangent = Callable[[Callable[..., Tensor], Any, Tensors, Numbers], Tensor]
 
@@ -86,8 +86,8 @@ def _differentiated(inputs: Tensors) -> bool:
 
 
 def _may_be_dual() -> bool:
-    # Asking a tensor for its tangent is slow; these are the cases in which there may be one. A graph that is being
-    # traced (there is a dispatch mode) enters the level behind the back of `forward_ad`.
+    # Reading the tangent of a tensor is slow; only in these cases can there be one. A graph that is being
+    # traced (there is a dispatch mode) enters the level without the knowledge of `forward_ad`.
     level = forward_ad._current_level >= 0 or _transformed() or torch._C._len_torch_dispatch_stack() > 0
     return level and torch._C._is_fwd_grad_enabled()
 
@@ -140,7 +140,7 @@ def _register(name: str, tensors: int, backward_formula: Backward, tangent_formu
 
 
 def _spanned_backward(keyset: Any, *args: Any) -> Any:
-    # Derivatives of higher order are rarely wanted and long by hand: differentiate the steps.
+    # Derivatives of higher order are rarely needed and long to write: differentiate the steps.
     tensors = args[:5]
     if _differentiated(tensors) or (_may_be_dual() and any(map(_has_tangent, tensors))):
         return spanned.involution2d_spanned_backward(*args)

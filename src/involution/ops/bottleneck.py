@@ -6,8 +6,8 @@
     y = relu(W₃ g + b₃ + shortcut)        shortcut = x or W_d x + b_d, every stride-th pixel of x
 
 Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32] in
-float32 and [N/32, K/2, 64] in bfloat16, two input channels side by side. Zeros fill input channels up to 64 bytes and
-output channels up to a multiple of 16. The layout is the same on every machine, so a prepared network can be saved.
+float32 and [N/32, K/2, 64] in bfloat16, two input channels side by side. Input channels are padded with zeros to
+64 bytes and output channels to a multiple of 16. The layout is the same on every machine, so a prepared network can be saved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PANEL, REGISTER = 32, 16
 
 
 def pack(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a matrix [N, K] in panels, and its bias [N] in float32, both filled up with zeros."""
+    """Return a matrix [N, K] in panels, and its bias [N] in float32, both padded with zeros."""
     return to_panels(weight), F.pad(bias.float(), [0, -len(bias) % REGISTER])
 
 
@@ -43,7 +43,7 @@ def to_panels(weight: Tensor) -> Tensor:
 
 
 def pack_span(weight: Tensor, bias: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Return the span [G·Kh·Kw, R] packed in chunks of groups, one behind the other."""
+    """Return the span [G·Kh·Kw, R] packed in chunks of groups, one after the other."""
     together = min(CHUNK, groups)
     taps = len(weight) // groups
     chunks = [
@@ -54,7 +54,7 @@ def pack_span(weight: Tensor, bias: Tensor, groups: int) -> tuple[Tensor, Tensor
 
 
 def unpack(panels: Tensor) -> Tensor:
-    """Return the matrix of some panels, [N, K], with what fills it up."""
+    """Return the matrix of some panels, [N, K], with the zero padding."""
     return panels.unflatten(2, (PANEL, -1)).transpose(1, 2).flatten(2).flatten(0, 1)
 
 

@@ -1,6 +1,6 @@
-"""Parameters and arithmetic of a network, counted on the meta device: shapes flow, nothing is computed.
+"""Parameters and arithmetic of a network, counted on the meta device from shapes alone.
 
-Two counts that share no code. `macs` asks PyTorch's own counter, operator by operator, for multiply-adds.
+There are two counts, which share no code. `macs` uses PyTorch's counter of multiply-adds, operator by operator.
 `published_flops` follows the paper, module by module.
 """
 
@@ -22,7 +22,7 @@ from involution.models.skeleton.registration import entrypoint
 from involution.models.skeleton.weights import LATER
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {**SEGMENTORS, **DETECTORS}
-"""What builds a network for dense prediction, by the first part of its name; the others are its first arguments."""
+"""Builders of networks for dense prediction, by the first part of the name; the other parts are their first arguments."""
 
 SIZES = {**dict.fromkeys(SEGMENTORS, (1024, 2048)), **dict.fromkeys(DETECTORS, (800, 1280))}
 """Height and width, in pixels, for which the arithmetic of these networks was published."""
@@ -34,7 +34,7 @@ def profile(name: str, input_size: tuple[int, int] | None = None, **kwargs: Any)
     The paper's FLOPs are multiply-adds of convolutions, their biases (1 per output element), batch norms (2 per
     element), ReLU (1), poolings (1 per input element) and the aggregation C·Kh·Kw·Ho·Wo of every involution, without
     the classifier: the only rule that gives the two decimals printed for all five RedNets (with the 7x7 stem). In
-    segmentors, norms that are synchronized over processes do not count, and the auxiliary head is no arithmetic.
+    segmentors, norms that are synchronized over processes do not count, and the auxiliary head is not counted.
 
     Args:
         name: of a network in timm's registry; or, for dense prediction, detector/backbone/neck/head and
@@ -67,7 +67,7 @@ def profile(name: str, input_size: tuple[int, int] | None = None, **kwargs: Any)
 
 
 def build(name: str, **kwargs: Any) -> nn.Module:
-    """Build the network `name` on the meta device, with the norms that the published counts are of.
+    """Build the network `name` on the meta device, with the norms that the published counts assume.
 
     Raises:
         ValueError: the name is unknown or the network does not take `kwargs`.

@@ -1,7 +1,7 @@
-"""What the paper counts as FLOPs, module by module.
+"""The FLOPs that the paper counts, module by module.
 
 Multiply-adds of convolutions and linear maps, 1 per element for biases of convolutions, 2 for batch norms, 1 for ReLU,
-1 per input element for poolings, and what a local operator aggregates. Synchronized batch norms, softmax, functional
+1 per input element for poolings, and the aggregation of local operators. Synchronized batch norms, softmax, functional
 calls and sums are not counted: the complexity counter of the authors' framework has no rule for them.
 """
 
@@ -24,7 +24,7 @@ from involution.layers.attention.standalone import StandAlone2d
 
 @singledispatch
 def published_flops(module: nn.Module, x: Tensor, y: Tensor) -> int:
-    """Return what the paper counts for one call of `module` itself, y = module(x); 0 for what it does not count."""
+    """Return the paper's count for one call of `module` itself, y = module(x); 0 for modules that it does not count."""
     return 0
 
 
@@ -81,7 +81,7 @@ def _bias(module: conv._ConvNd, y: Tensor) -> int:
 
 @published_flops.register
 def _(module: Involution2d, x: Tensor, y: Tensor) -> int:
-    """Count span and aggregation; the reduction in front of them counts itself."""
+    """Count span and aggregation; the modules of the reduction before them are counted separately."""
     batch, _, *out = y.shape
     positions, window = batch * prod(out), prod(module.kernel_size)
     span = module.conv2.get_submodule("conv")
@@ -90,7 +90,7 @@ def _(module: Involution2d, x: Tensor, y: Tensor) -> int:
 
 
 # The layers of the comparison count their contractions as their papers write them; their 1x1 convolutions, norms and
-# activations count themselves.
+# activations are counted separately.
 
 
 @published_flops.register

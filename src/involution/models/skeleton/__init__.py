@@ -1,1 +1,1 @@
-"""What every network is made of: stems, stages, the bottleneck trunk, and its entry in timm's registry."""
+"""Components shared by all networks: stems, stages, the bottleneck trunk, and its entry in timm's registry."""

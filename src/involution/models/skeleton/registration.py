@@ -1,4 +1,4 @@
-"""What timm's registry needs to know about a network: how to build it and how to preprocess images for it."""
+"""Entries of timm's registry: how to build a network and how to preprocess images for it."""
 
 from __future__ import annotations
 

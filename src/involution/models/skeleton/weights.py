@@ -21,14 +21,14 @@ LATER = "LATER"
 """Builds the architecture only: its weights are loaded later, from a checkpoint for example."""
 
 SOURCES = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
-"""Arguments of `timm.create_model` that say where weights come from."""
+"""Arguments of `timm.create_model` that specify the source of weights."""
 
 SHOWN = 6
 """Differences that an error lists."""
 
 
 def check_options(options: Mapping[str, Any], argument: str = "options") -> None:
-    """Raise `ValueError` if arguments of a network say where its weights come from."""
+    """Raise `ValueError` if arguments of a network specify the source of its weights."""
     if given := [name for name in SOURCES if name in options]:
         raise ValueError(
             f"{argument}: expected arguments of the architecture, got {', '.join(given)}; pass a file or {DEFAULT} as "
@@ -80,7 +80,7 @@ def _overlay(path: Path, name: str, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _optional(key: str, classifier: Collection[str]) -> bool:
-    """Tell whether an entry may differ: a classifier of other classes is replaced, batches are counted anew."""
+    """Return whether an entry may differ: a classifier of other classes is replaced, counters of batches start again."""
     return _parent(key) in classifier or key.endswith("num_batches_tracked")
 
 

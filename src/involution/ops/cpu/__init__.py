@@ -2,7 +2,7 @@
 
 `binding.cpp` is what PyTorch calls. `instruction_set.h`, with the loops that it includes from `loops/`, is compiled
 once per instruction set; the set is chosen when first used. The environment variable INVOLUTION_CPU, "avx512", "avx2"
-or "baseline", asks for another set than the best; "reference" loads nothing.
+or "baseline", selects another set than the best; "reference" loads nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 
 
 class Status(TypedDict):
-    """Whether the compiled operators serve CPU tensors, with what, or why not."""
+    """Whether the compiled operators serve CPU tensors, with which instruction set, or why not."""
 
     loaded: bool
     instruction_set: str | None
@@ -49,7 +49,7 @@ _reason = _load()
 
 
 def status() -> Status:
-    """Say whether the compiled operators are in use."""
+    """Return whether the compiled operators are in use."""
     if _reason is not None:
         return {"loaded": False, "instruction_set": None, "reason": _reason}
     name = INSTRUCTION_SETS[torch.ops.involution.cpu_instruction_set()]

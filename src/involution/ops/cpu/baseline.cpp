@@ -1,4 +1,4 @@
-// What every processor of the architecture has, in registers of 16 bytes: 16 of SSE2, 32 of NEON.
+// Instructions that every processor of the architecture has, with registers of 16 bytes: 16 of SSE2, 32 of NEON.
 #include <stdlib.h>
 
 #include "bottleneck/block.h"

@@ -1,4 +1,4 @@
-// The operators of schema.py for CPU tensors: shapes are checked once more, outputs made, and the loops called.
+// The operators of schema.py for CPU tensors: check the shapes again, allocate the outputs and call the loops.
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -46,7 +46,7 @@ const InstructionSet& chosen() {
 
 namespace {
 
-// Run the loops; memory that cannot be had becomes an error of PyTorch.
+// Run the loops; a failed allocation becomes an error of PyTorch.
 template <class Loops>
 void run(const Loops& loops) {
   try {
@@ -142,7 +142,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> involution2d_spanned_backward(
     for (Tensor* gradient : {&grad_x, &grad_reduced, &grad_weight, &grad_bias}) torch::stable::zero_(*gradient);
     return {grad_x, grad_reduced, grad_weight, grad_bias};
   }
-  // What is not wanted has no data.
+  // Outputs that are not requested have no data.
   Image for_x = from;
   Span grads = span;
   for_x.data = grads.reduced.data = grads.weight.data = nullptr;

@@ -1,5 +1,5 @@
-// What crosses from the PyTorch side to the code of an instruction set: shapes, strides and a few function pointers.
-// No C++ library type passes here, so that nothing compiled for a newer processor can be shared with an older one.
+// The interface of the PyTorch side and the code of an instruction set: shapes, strides and a few function pointers.
+// It has no C++ library type, so that nothing compiled for a newer processor can be shared with an older one.
 #pragma once
 #include <cstdint>
 
@@ -11,7 +11,7 @@ inline int64_t size_of(Dtype dtype) { return dtype == Dtype::float64 ? 8 : dtype
 
 // Four indices into memory. A kernel [B, G, Kh, Kw, Ho, Wo] is an image of G·Kh·Kw channels.
 struct Image {
-  void* data;  // null: not wanted, or not there
+  void* data;  // null: not requested, or absent
   Dtype dtype;
   int64_t batch, channels, height, width;
   int64_t stride_b, stride_c, stride_h, stride_w;  // in elements
@@ -40,7 +40,7 @@ struct Span {
 struct Block;  // bottleneck/block.h
 enum class Pairs;
 
-// What one instruction set provides.
+// The functions of one instruction set.
 struct InstructionSet {
   const char* name;
   void (*forward)(const Image& x, const Image& kernel, const Window&, const Image& y);
@@ -55,7 +55,7 @@ struct InstructionSet {
 extern const InstructionSet avx512, avx2, baseline;
 const InstructionSet& chosen();  // the best one of this processor
 
-// Thrown where memory cannot be had; `parallel_for` carries it from a thread to its caller.
+// Thrown if an allocation fails; `parallel_for` passes it from a thread to its caller.
 struct OutOfMemory {
   int64_t bytes;
 };

@@ -1,4 +1,4 @@
-// The operator of ops/bottleneck.py for CPU tensors: shapes are checked, because what follows writes to memory.
+// The operator of ops/bottleneck.py for CPU tensors: shapes are checked, because the code below writes to memory.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -25,7 +25,7 @@ using torch::stable::Tensor;
 using Ints = std::vector<int64_t>;
 
 #if defined(__linux__) && defined(__x86_64__)
-// Linux lends the registers of AMX to a process that asks for them.
+// Linux grants the registers of AMX to a process on request.
 bool lends_tiles() {
   constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   unsigned a, b, c, d;
@@ -35,7 +35,7 @@ bool lends_tiles() {
 }
 #endif
 
-// The best way of this processor; INVOLUTION_CPU may ask for a lesser one, "avx512" or "avx512_bf16".
+// The best method for this processor; INVOLUTION_CPU may select a lower one, "avx512" or "avx512_bf16".
 Pairs pairs() {
   static const Pairs best = [] {
     Pairs found = Pairs::widened;
@@ -70,7 +70,7 @@ Tensor empty_channels_last(const Tensor& like, int64_t b, int64_t c, int64_t h, 
   return empty_strided(like, {b, c, h, w}, {h * w * c, 1, w * c, c});
 }
 
-// The same images with the channels of a pixel, the pixels of a row and the rows one behind the other.
+// The same images with the channels of a pixel, the pixels of a row and the rows contiguous.
 Tensor channels_last(const Tensor& images) {
   const int64_t b = images.size(0), c = images.size(1), h = images.size(2), w = images.size(3);
   if (images.stride(1) == 1 && images.stride(3) == c && images.stride(2) == w * c && images.stride(0) == h * w * c)

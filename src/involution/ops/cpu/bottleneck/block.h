@@ -1,4 +1,4 @@
-// What crosses from the PyTorch side to the pass over one bottleneck block. All weights are packed in panels; see pass.h.
+// Arguments from the PyTorch side to the pass over one bottleneck block. All weights are packed in panels; see pass.h.
 #pragma once
 #include "../image.h"
 
@@ -13,8 +13,8 @@ struct Matrix {
 };
 
 struct Block {
-  Matrix enter, reduce, span, leave;  // span: the first of `chunks` matrices, one behind the other
-  const float *scale, *shift;         // of the norm behind the aggregation
+  Matrix enter, reduce, span, leave;  // span: the first of `chunks` matrices, one after the other
+  const float *scale, *shift;         // of the norm after the aggregation
   Window window;
   int64_t chunks, chunk_groups;  // groups are spanned `chunk_groups` at a time
   bool projection;               // leave = [W3 | Wd], its input [g; x], else x is added

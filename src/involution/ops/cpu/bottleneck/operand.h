@@ -1,6 +1,6 @@
 // The left factor of a product: some pixels, each with `depth` channels.
 //
-// It lies in memory in the order in which a product reads it: 64 bytes of channels of one pixel, then of the next, for
+// It is stored in the order in which a product reads it: 64 bytes of channels of one pixel, then of the next, for
 // a tile of pixels; then their next 64 bytes of channels. So every load of the inner loop has a constant offset, and no
 // two lines of a tile fall into the same set of a cache, whatever the number of channels.
 
@@ -24,7 +24,7 @@ typedef uint16_t HalfRegister __attribute__((vector_size(kRegister / 2)));
 typedef uint16_t HalfRegisterUnaligned __attribute__((vector_size(kRegister / 2), aligned(2), may_alias));
 typedef uint32_t BitsRegister __attribute__((vector_size(kRegister)));
 
-// One register of channels, from and to memory of any of the two types.
+// One register of channels, from and to memory of either type.
 inline Vector<float> read_register(const float* p) { return load(p); }
 inline Vector<float> read_register(const bfloat16* p) {
   const HalfRegister bits = *reinterpret_cast<const HalfRegisterUnaligned*>(p);

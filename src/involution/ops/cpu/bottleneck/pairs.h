@@ -1,5 +1,5 @@
-// Products in bfloat16 on the instructions made for them, which multiply two depths at once. Not every processor with
-// AVX-512 has them: binding.cpp asks. Written as assembly, because that needs no other compiler target for this file.
+// Products in bfloat16 with dedicated instructions, which multiply two depths at once. Not every processor with
+// AVX-512 has them: binding.cpp checks. Written as assembly, because that needs no other compiler target for this file.
 
 #if defined(__x86_64__) && INVOLUTION_REGISTER_BYTES == 64
 #define INVOLUTION_HAS_PAIRS 1
@@ -40,7 +40,7 @@ inline void multiply_dotted(const bfloat16* a, const void* panel, int64_t depth,
   asm volatile("tdpbf16ps %%tmm" #weights ", %%tmm" #pixels ", %%tmm" #sum ::)
 #define INVOLUTION_TILE_ZERO(tile) asm volatile("tilezero %%tmm" #tile ::)
 
-// A thread sets its tiles up before it multiplies and gives them back.
+// A thread configures its tiles before the products and releases them afterwards.
 struct TileConfiguration {
   const bool used;
   explicit TileConfiguration(bool used) : used(used) {

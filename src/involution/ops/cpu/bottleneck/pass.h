@@ -5,13 +5,13 @@
 //   g = relu(scale * involution(h, Ws r + bs) + shift)       mix
 //   y = relu(W3 g + b3 + shortcut(x))              leave
 //
-// x is read and y is written once. h, r, the kernels and g live in scratch memory for some rows at a time: a *band* of
-// output rows, about kBandPixels of them, makes one round over the weights worth its reading. Rows are counted through
+// x is read and y is written once. h, r, the kernels and g are kept in scratch memory for some rows at a time: a *band*
+// of output rows, about kBandPixels of them, amortizes one read of the weights. Rows are counted through
 // the batch, row i of image b being b * height + i, so that small images share a band.
 
 constexpr int64_t kBandPixels = 98;
 
-// Scratch memory, handed out piece by piece; from null it only counts.
+// A bump allocator of scratch memory; from null it only counts bytes.
 struct Arena {
   char* next;
   template <class T>
@@ -20,7 +20,7 @@ struct Arena {
     next += (count * sizeof(T) + 63) / 64 * 64;
     return piece;
   }
-  // Bytes taken from null.
+  // Bytes counted from null.
   int64_t counted() const { return reinterpret_cast<intptr_t>(next); }
 };
 
@@ -49,8 +49,8 @@ struct Shape {
   const Window& w;
   const int64_t height, width, out_height, out_width;
   const int64_t in_rows, out_rows;  // of a band, on either side of the window
-  const int64_t columns;            // of a row of h with the zeros around it
-  const int64_t reach;              // rows of h that one output row sees
+  const int64_t columns;            // of a row of h with its zero padding
+  const int64_t reach;              // rows of h that one output row reads
 
   Shape(const Block& block, const Image& x, const Image& y)
       : w(block.window),
@@ -64,14 +64,14 @@ struct Shape {
         reach(most((w.kh - 1) * w.dilation_h + 1, w.pad_h + w.stride_h)) {}
 
   int64_t ring() const { return (out_rows - 1) * w.stride_h + reach; }
-  // The row of h behind the last that output row q sees.
+  // The row of h after the last that output row q reads.
   int64_t needed(int64_t q) const {
     const int64_t bottom = q % out_height * w.stride_h - w.pad_h + reach;
     return q / out_height * height + least(height, bottom);
   }
 };
 
-// Rows of h, [channels / lanes][columns][lanes] each with zeros on both sides; row q lies in place q % rows.
+// Rows of h, [channels / lanes][columns][lanes] each with zeros on both sides; row q is stored in slot q % rows.
 struct Ring {
   float* data;
   int64_t rows, block, row;
@@ -118,7 +118,7 @@ struct Pass {
     window_rows = arena.take<const float*>(2 * block.window.kh);
   }
 
-  // Channels that only fill up a line are multiplied by weights of zero, and must be numbers.
+  // Channels that pad a line are multiplied by weights of zero, and must be finite.
   static void clear(const Operand<E>& a, int64_t pixels, int64_t channels) {
     if (a.depth > channels) __builtin_memset(a.data, 0, Operand<E>::size(pixels, a.depth) * sizeof(E));
   }
@@ -196,7 +196,7 @@ struct Pass {
     }
   }
 
-  // g of a band, and behind it x where the shortcut is a projection.
+  // g of a band, followed by x where the shortcut is a projection.
   void mix(Range rows, Range chunks, const Ring& h, const Operand<E>& g) const {
     const int64_t pixels = rows.size() * s.out_width;
     read_centre(rows, h);
@@ -213,7 +213,7 @@ struct Pass {
       for (int64_t q = rows.begin; q < rows.end; ++q) aggregate(q, (q - rows.begin) * s.out_width, groups, h, g);
     }
     if (!block.projection) return;
-    // Each part of the chunks brings its share of x.
+    // Each part of the chunks copies its share of x.
     const int64_t begin = x.channels / L * chunks.begin / block.chunks * L;
     const int64_t end = x.channels / L * chunks.end / block.chunks * L;
     for (int64_t q = rows.begin, p = 0; q < rows.end; ++q)

@@ -1,4 +1,4 @@
-// Products of one operand tile with one panel of 32 columns. Sums are taken in float32 and handed out as [pixel][32].
+// Products of one operand tile with one panel of 32 columns. Sums are computed in float32 and returned as [pixel][32].
 
 template <class E>
 using Product = void (*)(const E* a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums);

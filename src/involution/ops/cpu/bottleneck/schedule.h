@@ -1,7 +1,7 @@
-// Who computes what. A thread that has whole images takes one band of output rows after the other, with the rows of h
-// that they see in a ring. The images that are left when all threads have had equally many (at batch 1, all of them) are
-// computed by all threads together in three phases: h of all rows, then g, then y. In each phase bands of rows are dealt
-// out, and shares of the channels where there are fewer bands than threads.
+// The distribution of work over threads. Every thread first computes the same number of whole images, one band of output
+// rows after the other, with the rows of h that they read in a ring. The remaining images (at batch 1, all of them) are
+// computed by all threads together in three phases: h of all rows, then g, then y. In each phase the threads share the
+// bands of rows, and also the channels where there are fewer bands than threads.
 
 template <class D, class E>
 struct Schedule {
@@ -10,7 +10,7 @@ struct Schedule {
   const Product<E> product;
   const bool tiled;
   const Shape s;
-  const int64_t threads, alone, shared;  // images that each thread has alone, and images that they share
+  const int64_t threads, alone, shared;  // images that each thread computes alone, and images that threads share
   const int64_t mid, bands;              // bands of the shared images
 
   Schedule(const Block& block, const Image& x, const Image& y, Product<E> product, bool tiled)
@@ -32,7 +32,7 @@ struct Schedule {
     return count < threads ? count : least(rows, round_up(count, threads));
   }
 
-  // What one thread needs alone and what it needs beside the shared memory, in bytes.
+  // The memory of a thread that works alone, and its private memory beside the shared one, in bytes.
   int64_t own_memory() const {
     Arena arena{};
     Pass<D, E>(block, x, y, product, arena);
@@ -51,7 +51,7 @@ struct Schedule {
     return take_operand<E>(arena, s.out_rows * s.out_width, block.leave.depth);
   }
 
-  // f(share) on all threads, each with its tiles set up
+  // f(share) on all threads, each with its tiles configured
   template <class F>
   void on_threads(const F& f) const {
     struct Context {
