@@ -1,4 +1,4 @@
-"""Derivatives of the operators: that of each contraction consists of the other two, so derivatives of every order exist.
+"""Derivatives of the operators. That of each contraction consists of the other two, so every order exists.
 
 Reverse and forward mode are in one function per operator, called by a kernel of our own at PyTorch's Autograd key.
 `torch.library.register_autograd` has no forward mode (tangents are dropped silently) and fails under `torch.func`; an
@@ -102,7 +102,7 @@ def _below(op: Any, keyset: Any, args: Sequence[Any]) -> Any:
 
 
 def _register(name: str, tensors: int, backward_formula: Backward, tangent_formula: Tangent) -> None:
-    """Register the derivatives of the operator `name`, whose first arguments are so many tensors."""
+    """Register the derivatives of the operator `name`, whose first `tensors` arguments are tensors."""
     op = getattr(_ops, name).default
 
     class Derivative(_SingleLevelFunction):

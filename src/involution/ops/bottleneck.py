@@ -7,7 +7,8 @@
 
 Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32] in
 float32 and [N/32, K/2, 64] in bfloat16, two input channels side by side. Input channels are padded with zeros to
-64 bytes and output channels to a multiple of 16. The layout is the same on every machine, so a prepared network can be saved.
+64 bytes and output channels to a multiple of 16. The layout is the same on every machine, so a prepared network can be
+saved.
 """
 
 from __future__ import annotations

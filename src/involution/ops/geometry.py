@@ -1,4 +1,4 @@
-"""Check the arguments of an involution and turn them into what the operators take."""
+"""Check the arguments of an involution and convert them for the operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resolve(
         stride, padding, dilation: as given.
 
     Raises:
-        ValueError: the arguments do not describe an involution; the message names the one at fault.
+        ValueError: the arguments do not describe an involution; the message names the invalid one.
     """
     rank = len(size)
     strides = per_axis("stride", stride, rank, least=1)
@@ -111,7 +111,7 @@ def check_groups(name: str, groups: int, channels: int) -> None:
 
 
 def check_map(name: str, x: Tensor, rank: int) -> None:
-    """Raise if `x` is no floating-point feature map of so many axes."""
+    """Raise if `x` is not a floating-point feature map with the given number of axes."""
     if x.dim() != 2 + rank:
         raise ValueError(f"{name}: expected [B, C, {', '.join(AXES[3 - rank :])}], got shape {list(x.shape)}")
     if not x.is_floating_point():

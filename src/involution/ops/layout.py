@@ -1,4 +1,4 @@
-"""Shape and memory format of what each operator returns: the format of its first feature map."""
+"""Shape and memory format of the outputs of each operator: the format of its first feature map."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 Ints = Sequence[int]
 
-ALL = (True, True, True, True)  # every output of `involution2d_spanned_backward` is wanted
+ALL = (True, True, True, True)  # every output of `involution2d_spanned_backward` is requested
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels lie densest."""
+    """Whether the channels are densest in memory."""
     return x.stride(1) == 1 and not x.is_contiguous()
 
 
@@ -32,22 +32,22 @@ def empty_like(like: Tensor, shape: Ints) -> Tensor:
 
 
 def empty_y(x: Tensor, kernel: Tensor, *_: Any) -> Tensor:
-    """Allocate what `involution2d` returns."""
+    """Allocate the output of `involution2d`."""
     return empty_like(x, [x.shape[0], x.shape[1], kernel.shape[4], kernel.shape[5]])
 
 
 def empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, *_: Any) -> Tensor:
-    """Allocate what `involution2d_grad_x` returns."""
+    """Allocate the output of `involution2d_grad_x`."""
     return empty_like(grad, [grad.shape[0], grad.shape[1], *size])
 
 
 def empty_grad_kernel(grad: Tensor, x: Tensor, groups: int, window: Ints, *_: Any) -> Tensor:
-    """Allocate what `involution2d_grad_kernel` returns."""
+    """Allocate the output of `involution2d_grad_kernel`."""
     return empty_like(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]])
 
 
 def empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:
-    """Allocate what `involution2d_spanned` returns."""
+    """Allocate the output of `involution2d_spanned`."""
     return empty_like(x, [x.shape[0], x.shape[1], reduced.shape[2], reduced.shape[3]])
 
 
@@ -64,7 +64,7 @@ def empty_spanned_backward(
     dilation: Ints,
     output_mask: Sequence[bool] = ALL,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Allocate what `involution2d_spanned_backward` returns: no elements where `output_mask` is false."""
+    """Allocate the outputs of `involution2d_spanned_backward`: no elements where `output_mask` is false."""
     for_x, for_reduced, for_weight, for_bias = output_mask
     return (
         empty_like(x, x.shape) if for_x else x.new_empty(0),

@@ -1,6 +1,7 @@
-"""One and three dimensions by the operators of two: a sequence is an image of one row, a volume a sum over depths.
+"""Involution in one and three dimensions, by the two-dimensional operators.
 
-Arguments are checked already; stride, padding in front and dilation have one entry per axis.
+A sequence is an image of one row; the result for a volume is a sum over depths. Arguments have been checked. Stride,
+padding in front and dilation have one entry per axis.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def _plane(geometry: Geometry) -> Geometry:
 
 
 def _depth_slices(x: Tensor, taps: int, out: int, geometry: Geometry) -> Iterator[Tensor]:
-    """Yield the planes that all outputs see through each depth of the window, [B·Do, C, H, W]."""
+    """Yield the planes that all outputs read at each depth of the window, [B·Do, C, H, W]."""
     stride, padding, dilation = (values[0] for values in geometry)
     reach = (out - 1) * stride + 1
     behind = reach + (taps - 1) * dilation - padding - x.shape[2]

@@ -1,7 +1,7 @@
-"""The three contractions in plain PyTorch: slow, obviously right, and at home on every device and dtype.
+"""The three contractions in plain PyTorch: slow, simple to verify, and available on every device and dtype.
 
-Every function loops over the taps (u, v) of the window and shifts the whole image once per tap. Sums are taken in
-float32 for the half-width types, as in every other implementation.
+Every function loops over the taps (u, v) of the window and shifts the whole image once per tap. Sums are computed in
+float32 for the 16-bit types, as in every other implementation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Slices = tuple[slice, slice]
 
 
 def widen(x: Tensor) -> Tensor:
-    """Return `x` in the dtype that sums are taken in."""
+    """Return `x` in the accumulation dtype."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -34,7 +34,7 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilatio
 def involution2d_grad_x(
     grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
-    """∂T/∂x: every output gradient, sent back through its kernel to the pixels of its window."""
+    """∂T/∂x: every output gradient times its kernel, added to the pixels of its window."""
     groups, window, out = kernel.shape[1], kernel.shape[2:4], kernel.shape[4:]
     margins = _margins(size, out, window, stride, padding, dilation)
     grad = _grouped(widen(grad), groups)
@@ -60,7 +60,7 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 
 def _margins(size: Ints, out: Ints, window: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
-    """Return what `F.pad` must add (or cut, if negative): left, right, top, bottom."""
+    """Return the padding that `F.pad` must add (or cut, if negative): left, right, top, bottom."""
     reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(out, stride, window, dilation, strict=True)]
     top, left = padding
     return [left, reach[1] - left - size[1], top, reach[0] - top - size[0]]
@@ -73,7 +73,7 @@ def _pad(x: Tensor, margins: Ints) -> Tensor:
 
 
 def _taps(window: Ints, out: Ints, stride: Ints, dilation: Ints) -> Iterator[tuple[int, int, Slices]]:
-    """Yield every tap of the window with the pixels that all outputs see through it."""
+    """Yield every tap of the window with the pixels that all outputs read through it."""
     (sh, sw), (dh, dw) = stride, dilation
     for u in range(window[0]):
         for v in range(window[1]):

@@ -1,7 +1,7 @@
-"""The operators as PyTorch knows them: signatures, autocast and multiply-adds.
+"""Registration of the operators with PyTorch: signatures, autocast and multiply-adds.
 
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
-contractions are the whole family: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
+contractions are the operators: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
 `involution2d_grad_kernel`. The *spanned* involution takes the reduced features and the weight of the
 generator's last convolution in place of the kernels, which are three times larger than the feature map, so that an
 implementation need not write them to memory.
@@ -26,7 +26,7 @@ _MASK = ", bool[4] output_mask=[True, True, True, True]"
 LIBRARY = torch.library.Library("involution", "DEF")
 
 REFERENCE: dict[str, Callable[..., Any]] = {}
-"""Operator → what serves it on any device, for implementations that cannot serve a call."""
+"""Operator → its implementation for any device, for implementations that cannot serve a call."""
 
 
 def _multiply_adds(y: Ints, window: Ints) -> int:
@@ -68,7 +68,7 @@ def _flops_spanned_backward(
 ) -> int:
     for_x, for_reduced, for_weight, _for_bias = output_mask
     for_kernel = any(output_mask[1:])
-    spans = for_x + for_reduced + for_weight  # the kernels, spanned again for grad_x; the two products with grad_kernel
+    spans = for_x + for_reduced + for_weight  # the kernels, recomputed for grad_x; the two products with grad_kernel
     return 2 * ((for_x + for_kernel) * _multiply_adds(grad, window) + spans * _span_multiply_adds(reduced, weight))
 
 

@@ -19,7 +19,7 @@ Dims = tuple[int | None, ...]
 
 
 def _into_batch(value: Tensor, dim: int | None, size: int) -> Tensor:
-    """Return [N·B, ...]; what is not mapped is repeated."""
+    """Return [N·B, ...]; unmapped tensors are repeated."""
     mapped = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
     return mapped.flatten(0, 1)
 

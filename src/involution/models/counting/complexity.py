@@ -22,7 +22,7 @@ from involution.models.skeleton.registration import entrypoint
 from involution.models.skeleton.weights import LATER
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {**SEGMENTORS, **DETECTORS}
-"""Builders of networks for dense prediction, by the first part of the name; the other parts are their first arguments."""
+"""Builders of networks for dense prediction, by the first part of the name; the other parts are arguments."""
 
 SIZES = {**dict.fromkeys(SEGMENTORS, (1024, 2048)), **dict.fromkeys(DETECTORS, (800, 1280))}
 """Height and width, in pixels, for which the arithmetic of these networks was published."""

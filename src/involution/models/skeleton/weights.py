@@ -80,7 +80,7 @@ def _overlay(path: Path, name: str, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _optional(key: str, classifier: Collection[str]) -> bool:
-    """Return whether an entry may differ: a classifier of other classes is replaced, counters of batches start again."""
+    """Return whether an entry may differ: a classifier of other classes is replaced, batch counters are reset."""
     return _parent(key) in classifier or key.endswith("num_batches_tracked")
 
 

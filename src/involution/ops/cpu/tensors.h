@@ -1,4 +1,4 @@
-// Tensors of PyTorch as images, and what is checked of them: the loops write to memory, so nothing is taken on trust.
+// Tensors of PyTorch as images, and the checks on them: the loops write to memory, so every argument is checked.
 #pragma once
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
 #include <torch/csrc/stable/library.h>
@@ -105,7 +105,7 @@ Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides)
   return Tensor(handle);
 }
 
-// [B, *channels, H, W], channels last if those of `like` lie densest: the rule of layout.py.
+// [B, *channels, H, W], channels last if those of `like` are densest in memory: the rule of layout.py.
 Tensor empty(const Tensor& like, const Ints& sizes) {
   const bool channels_last = like.stride(1) == 1 && !like.is_contiguous();
   const size_t rank = sizes.size();

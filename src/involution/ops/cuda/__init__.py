@@ -1,8 +1,8 @@
-"""The operators for CUDA and ROCm tensors, in Triton: one file per loop; docs/gpu.md says why they look as they do.
+"""The operators for CUDA and ROCm tensors, in Triton: one file per loop; docs/gpu.md explains their design.
 
-Triton is imported when the first operator runs: importing the package stays light. Where Triton is missing or cannot
-launch, the reference serves these tensors too, and `status` says why. A call whose program would need more than the
-device has is served by the reference as well, which for the spanned operators is the stored form.
+Triton is imported when the first operator runs: importing the package stays fast. Where Triton is missing or cannot
+launch, the reference serves these tensors too, and `status` gives the reason. A call whose program needs more resources
+than the device has is served by the reference as well, which for the spanned operators is the stored form.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILES = {
     "involution2d_spanned": "forward",
     "involution2d_spanned_backward": "spanned_backward",
 }
-"""Operator → the file it lives in."""
+"""Operator → the file that contains it."""
 
 
 class Status(TypedDict):
@@ -35,14 +35,14 @@ class Status(TypedDict):
 
 @cache
 def status() -> Status:
-    """Say whether Triton serves CUDA tensors; prepares its launcher, which needs a C compiler once."""
+    """Return whether Triton serves CUDA tensors; prepares its launcher, which needs a C compiler once."""
     if find_spec("triton") is None:
         return {"loaded": False, "reason": "Triton is missing: `pip install triton`, which needs Linux"}
     try:
         from triton.runtime import driver
 
-        driver.active.utils  # noqa: B018  (compiled and loaded when first asked for)
-    except Exception as error:  # whatever the compiler, the linker or the driver find wrong
+        driver.active.utils  # noqa: B018  (compiled and loaded on first access)
+    except Exception as error:  # any error of the compiler, the linker or the driver
         return {"loaded": False, "reason": f"Triton cannot launch programs: {error}"}
     return {"loaded": True, "reason": None}
 

@@ -1,6 +1,6 @@
-"""∂T/∂g: every window of x, summed with the kernel of its output pixel; kernels stored or made where they are used.
+"""∂T/∂g: every window of x, summed with the kernel of its output pixel; kernels are stored or computed on use.
 
-In the spanned form, kernels of a few pixels at a time come from the tensor cores and are used at once.
+In the spanned form, kernels of a few pixels at a time are computed on the tensor cores and used immediately.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from involution.ops.layout import empty_spanned, empty_y
 
 @triton.jit
 def slide(acc, taps, x, offsets, lanes, column, columns, plan: tl.constexpr):
-    """Add one row of the window: read every pixel once, multiply it into all windows of the quad that hold it.
+    """Add one row of the window: read every pixel once, multiply it into all windows of the quad that contain it.
 
     Args:
         acc: four sums, one per pixel of the quad.
         taps: the kernels of the row, `unbind` of [., ., 4·KP].
-        x, offsets: the row of x, and where the first column that the quad reads begins.
+        x, offsets: the row of x, and the offset of the first column that the quad reads.
         lanes: which channels there are, and which rows lie in the image.
         column: the first column that the quad reads, [quad].
         columns: of the image.
@@ -59,7 +59,7 @@ def slide(acc, taps, x, offsets, lanes, column, columns, plan: tl.constexpr):
 def forward(
     y, x, source, skb, skg, sku, skh, B, G, R, H, W, Ho, Wo, band, PH, PW, plan: tl.constexpr
 ):  # fmt: skip
-    """y from kernels that are stored or made."""
+    """Compute y from kernels that are stored or computed."""
     tile, g0, d0 = block(G, plan)
     sizes = Sizes(B, G, Ho, Wo, band)
     here = cells(tile, g0, d0, sizes, plan)
@@ -104,7 +104,7 @@ def involution2d_spanned(
     padding: Ints,
     dilation: Ints,
 ) -> Tensor:
-    """`involution2d` with kernels that are made and used in registers; see `involution.ops.spanned`."""
+    """`involution2d` with kernels that are computed and used in registers; see `involution.ops.spanned`."""
     if launch.two_steps(x):
         return spanned.involution2d_spanned(x, reduced, weight, bias, groups, window, stride, padding, dilation)
     y = empty_spanned(x, reduced)
@@ -135,7 +135,7 @@ def run(
     *read: Tensor,
     **span: Any,
 ) -> None:
-    """Launch `forward`; `read` are the tensors of `source`, `span` what the plan says of them."""
+    """Launch `forward`; `read` are the tensors of `source`, `span` the entries of the plan about them."""
     if y.numel() == 0:
         return
     batch, channels, rows, columns = y.shape

@@ -36,7 +36,7 @@ def channel_parts(t, plan: tl.constexpr):
 
 @triton.jit
 def dot_channels(a, b, VECTOR: tl.constexpr):
-    """Return Σ a·b over the channels, [quad·group]; without adding what `fma` can."""
+    """Return Σ a·b over the channels, [quad·group], with fused multiply-adds within a thread."""
     total = a[0] * b[0]
     for c in tl.static_range(1, VECTOR):
         total = tl.fma(a[c], b[c], total)
@@ -45,7 +45,7 @@ def dot_channels(a, b, VECTOR: tl.constexpr):
 
 @triton.jit
 def correlate(sums, grads, x, offsets, lanes, column, columns, ALONE: tl.constexpr, plan: tl.constexpr):
-    """Add one row of the window: read every pixel once, multiply it with the gradients of all windows that hold it.
+    """Add one row of the window: read every pixel once, multiply it with the gradients of all windows that contain it.
 
     Args:
         sums: one per tap and pixel of the quad, as `unbind` orders them.

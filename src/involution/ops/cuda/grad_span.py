@@ -1,4 +1,4 @@
-"""The gradients of reduced features, weight and bias: the kernels' gradient, made in registers and used at once."""
+"""The gradients of reduced features, weight and bias: the kernels' gradient, computed in registers and used immediately."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from involution.ops.cuda.source import features_of, pixels_of_quads
 from involution.ops.cuda.tile import Sizes, cells
 
 PROGRAMS = 264
-"""How many programs add up the gradient of the weight: two for each of the 132 multiprocessors of an H100."""
+"""Number of programs that accumulate the gradient of the weight: two for each of the 132 multiprocessors of an H100."""
 
 WORKSPACE = 2**24
-"""Bytes that all of them may take in memory when each adds up the whole gradient."""
+"""Largest memory of all of them together, in bytes, when each accumulates the whole gradient."""
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -28,8 +28,8 @@ def grad_span(
 ):  # fmt: skip
     """The gradient of the kernels, contracted with the weight (REDUCED) or with the reduced features (WEIGHT) or both.
 
-    A program has the pixel tiles split, split + splits, ... and, unless REDUCED, one block of groups. What it adds up
-    over its tiles for the weight it keeps in memory of its own: `grad_weight` [splits, G·Kh·Kw, R] and `grad_bias`
+    A program has the pixel tiles split, split + splits, ... and, unless REDUCED, one block of groups. Its sums
+    over its tiles for the weight are in separate memory: `grad_weight` [splits, G·Kh·Kw, R] and `grad_bias`
     [splits, G·Kh·Kw] in float32, so that the order of the sums is fixed.
     """
     split = tl.program_id(0) % splits
@@ -74,7 +74,7 @@ def grad_span(
             address = grad_reduced.data + pixels[:, None] + r[None, :] * grad_reduced.strides[1]
             tl.store(address, sums.to(grad_reduced.data.dtype.element_ty), mask=exist[:, None] & (r < R)[None, :])
         if plan.WEIGHT:
-            tl.debug_barrier()  # the next tile reads what this one has added, perhaps in other threads
+            tl.debug_barrier()  # the next tile reads what this one has added, possibly in other threads
 
 
 def fill_grad_span(
@@ -91,11 +91,11 @@ def fill_grad_span(
     padding: Ints,
     dilation: Ints,
 ) -> None:
-    """Write the gradients of reduced features, weight and bias; those without elements are not wanted.
+    """Write the gradients of reduced features, weight and bias; those without elements are not requested.
 
-    The gradient of the kernels, which is most of the work, is made once if the sums that every program keeps for the
-    weight are small, as they are in the early stages, where it costs the most; else once for the features, by
-    programs that go through all groups, and once for the weight, by programs that keep to one block of groups.
+    The gradient of the kernels, which is most of the work, is computed once if the sums that every program keeps for
+    the weight are small, as they are in the early stages, where it costs the most; else once for the features, by
+    programs that loop over all groups, and once for the weight, by programs that process one block of groups.
     """
     batch, channels, rows, columns = grad.shape
     depth, features = channels // groups, reduced.shape[1]

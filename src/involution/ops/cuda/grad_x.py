@@ -1,6 +1,6 @@
-"""∂T/∂x: every pixel gathers the output gradients of the windows that hold it, each through the kernel there.
+"""∂T/∂x: every pixel gathers the output gradients of the windows that contain it, each weighted by the kernel there.
 
-Kernels are stored or made where they are used, as in `forward`.
+Kernels are stored, or computed where they are used, as in `forward`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def grad_x(
     """The gradient of x, of one remainder of rows and columns modulo the stride.
 
     Args:
-        rows, columns: how many there are of this remainder; `grad_x` begins at the first.
+        rows, columns: their number for this remainder; `grad_x` begins at the first.
         top, left: φ + p along each axis, `left` divided by the stride.
         u0: the first tap row that leads to rows of this remainder; DU is the step to the next.
     """
@@ -65,7 +65,7 @@ def grad_x(
 
     acc = (tl.full(lanes.shape, 0, plan.ACC),) * 4
     for u in range(u0, plan.KH, plan.DU):
-        up = (top - u * plan.DH) // plan.SH  # exact: what u0 and DU are for
+        up = (top - u * plan.DH) // plan.SH  # exact, by the choice of u0 and DU
         within = here.exists & (here.row + up >= 0) & (here.row + up < Ho)
         row = grad.data + tl.cast(up, tl.int64) * grad.strides[2]
         for offset in tl.static_range(back_reach(plan)):
@@ -145,7 +145,7 @@ def run(
     *read: Tensor,
     **span: Any,
 ) -> None:
-    """Launch `grad_x`; `read` are the tensors of `source`, `span` what the plan says of them."""
+    """Launch `grad_x`; `read` are the tensors of `source`, `span` the entries of the plan about them."""
     if total.numel() == 0:
         return
     batch, channels, out_rows, out_columns = grad.shape

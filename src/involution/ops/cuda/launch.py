@@ -1,4 +1,4 @@
-"""How programs are laid over pixels and channels: one policy, no tuning runs; docs/gpu.md derives it."""
+"""Assignment of programs to pixels and channels: one policy without tuning runs; docs/gpu.md derives it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ints = Sequence[int]
 
 SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
 SIZES += ["skb", "skg", "sku", "skh"]
-"""Arguments that vary with the shape of the input: no compilation of their own for 1 or for multiples of 16."""
+"""Arguments that vary with the shape of the input: not specialized for 1 or for multiples of 16."""
 
 REGISTERS = 32
 """Taps of one row of the window that a thread holds, unless a single row of four pixels has more."""
@@ -34,7 +34,7 @@ THREADS = 256
 
 @dataclass(frozen=True)
 class Plan:
-    """What a program is compiled for.
+    """Compile-time constants of a program.
 
     Not a tuple: Triton 3.6 forgets the names of a tuple's fields.
 
@@ -43,9 +43,9 @@ class Plan:
         D: channels of a group.
         TQ, TG, TD: quads, groups and channels of a group of one program.
         KP: taps of a row of the window, padded.
-        LAST: whether channels lie densest in memory.
+        LAST: whether channels are densest in memory.
         ACC, INDEX: dtypes of sums and of distances in memory.
-        PTX: whether inline assembly for NVIDIA is understood.
+        PTX: whether inline assembly for NVIDIA is supported.
         TR: features that are multiplied at once; 0 where kernels are stored.
         CHUNKED: whether there are more features than TR.
         BIASED: whether the span has a bias.
@@ -82,7 +82,7 @@ class Plan:
 
 
 class Tile(NamedTuple):
-    """What one program computes: `TQ` quads of pixels, `TG` groups, `TD` channels of a group."""
+    """The work of one program: `TQ` quads of pixels, `TG` groups, `TD` channels of a group."""
 
     TQ: int
     TG: int
@@ -107,10 +107,10 @@ def tile(
 
     Args:
         groups, depth: G and C/G.
-        taps: of four pixels, held at once; more where every one takes an address of its own.
+        taps: of four pixels, held at once; more where each one needs its own address.
         itemsize: bytes of a value.
-        last: whether channels lie densest in memory.
-        quads, channels: the size aimed at.
+        last: whether channels are densest in memory.
+        quads, channels: the target size.
         sums: per thread.
     """
     if taps > WIDEST:
@@ -129,10 +129,10 @@ def tile(
 
 @cache
 def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
-    """Choose a tile for the spanned gradient of x, which makes a product for every column that a quad reads.
+    """Choose a tile for the spanned gradient of x, which computes a product for every column that a quad reads.
 
-    Channels last in 16 bits, twice the sums a thread and up to four times the groups a program halve what bringing
-    features and weights to the tensor cores costs for each; all 255 registers are in use then.
+    Channels last in 16 bits, twice the sums a thread and up to four times the groups a program halve the cost of
+    loading features and weights for the tensor cores, for each; all 255 registers are in use then.
     """
     channels, sums = (256, 64) if itemsize == 2 and last else (128, 32)
     few = min(power(groups) * min(power(depth), 64), channels) <= 64
@@ -141,37 +141,37 @@ def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
 
 @cache
 def deep_tile(groups: int, depth: int, taps: int, itemsize: int, last: bool) -> Tile:
-    """Choose a tile for the gradient of kernels, which is summed over channels: in one thread if it can be."""
+    """Choose a tile for the gradient of kernels, which is summed over channels: in one thread if possible."""
     return tile(groups, depth, taps, itemsize, last, sums=32 if last else 64)
 
 
 def vector(x: Tensor, tile: Tile) -> int:
-    """Return how many channels of a group one thread holds: 16 bytes if they lie together, all if they do not."""
+    """Return how many channels of a group one thread holds: 16 bytes if they are contiguous, else all."""
     return min(16 // x.itemsize, tile.TD) if x.stride(1) == 1 else tile.TD
 
 
 def two_steps(x: Tensor) -> bool:
-    """Return whether the kernels are made first and used then: in float64, which is for checks, not for speed."""
+    """Return whether the kernels are stored first and then used: in float64, which is for checks, not for speed."""
     return x.dtype == torch.float64
 
 
 def geometry(window: Ints, stride: Ints, dilation: Ints) -> dict[str, Any]:
-    """Return the geometry as a plan takes it."""
+    """Return the geometry in the form of a plan."""
     names = ("KH", "KW", "SH", "SW", "DH", "DW")
     return dict(zip(names, (*window, *stride, *dilation), strict=True))
 
 
 def shape(tile: Tile, depth: int, x: Tensor) -> dict[str, Any]:
-    """Return tile, layout and sums as a plan takes them."""
+    """Return tile, layout and sums in the form of a plan."""
     TQ, TG, TD, _ = tile
     return {"D": depth, "TQ": TQ, "TG": TG, "TD": TD, "LAST": x.stride(1) == 1, "ACC": sum_dtype(x), "PTX": ptx()}
 
 
 def span(reduced: Tensor, bias: Tensor | None, tile: Tile, KP: int) -> dict[str, Any]:
-    """Return the products of the span as a plan takes them.
+    """Return the products of the span in the form of a plan.
 
     Args:
-        reduced, bias: what the span takes.
+        reduced, bias: arguments of the span.
         tile, KP: a product has TG·KP columns, and at least 16; weights for them take 32 KiB of shared memory at most.
     """
     KP = max(KP, -(-16 // tile.TG))
@@ -187,7 +187,7 @@ def span(reduced: Tensor, bias: Tensor | None, tile: Tile, KP: int) -> dict[str,
 
 
 def array(x: Tensor) -> Array:
-    """Return a tensor as programs take it."""
+    """Return a tensor in the form that programs take."""
     return Array(x, x.stride())
 
 
@@ -209,9 +209,9 @@ def blocks(groups: int, depth: int, tile: Tile) -> int:
 
 
 def index_dtype(padding: Ints, window: Ints, dilation: Ints, *tensors: Tensor) -> tl.dtype:
-    """Return the dtype that distances in memory are counted in: 32 bits unless a tensor reaches further.
+    """Return the dtype of distances in memory: 32 bits unless a tensor is too large for it.
 
-    Windows begin and end outside the image: maps [..., H, W] are counted with what padding and window reach beyond.
+    Windows begin and end outside the image: the size of maps [..., H, W] includes the extent of padding and window.
     """
     margin = [max(p, (k - 1) * d) for p, k, d in zip(padding, window, dilation, strict=True)]
 
@@ -223,7 +223,7 @@ def index_dtype(padding: Ints, window: Ints, dilation: Ints, *tensors: Tensor) -
 
 
 def on_device(x: Tensor) -> AbstractContextManager[object]:
-    """Make the device of `x` the one that is launched on; the interpreter works on CPU tensors."""
+    """Make the device of `x` the current one for launches; the interpreter works on CPU tensors."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
@@ -233,6 +233,6 @@ def launch(program: Any, grid: tuple[int, ...], arguments: Sequence[Any], plan: 
         *arguments,
         plan=plan,
         num_warps=tile.num_warps,
-        num_stages=1,  # ten products a row would each get buffers of their own; other programs fill the waiting
-        enable_fp_fusion=True,  # Triton's default until 3.9, said aloud since it is to change
+        num_stages=1,  # else each of ten products a row gets its own buffers; other programs hide the latency
+        enable_fp_fusion=True,  # Triton's default until 3.9, explicit because it will change
     )

@@ -1,4 +1,4 @@
-"""What sums are taken in and how matrices are multiplied."""
+"""Dtypes of accumulation and precision of matrix products."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ INTERPRETED = tl.constexpr(knobs.runtime.interpret)
 
 
 def sum_dtype(x: Tensor) -> tl.dtype:
-    """Return the dtype that sums over `x` are taken in."""
+    """Return the accumulation dtype for sums over `x`."""
     return tl.float64 if x.dtype == torch.float64 else tl.float32
 
 
 def ptx() -> bool:
-    """Return whether the device understands NVIDIA's assembly."""
+    """Return whether the device supports NVIDIA's assembly."""
     return torch.version.hip is None
 
 
 def product_mode() -> str:
-    """Return how float32 matrices are multiplied: as PyTorch lets convolutions do, which the span stands for.
+    """Return how float32 matrices are multiplied: with PyTorch's setting for convolutions, which the span replaces.
 
-    AMD's matrix units multiply float32 as it is.
+    AMD's matrix units multiply float32 without conversion.
     """
     if not ptx():
         return "ieee"
@@ -37,7 +37,7 @@ def product_mode() -> str:
 
 @triton.jit
 def widen(x, plan: tl.constexpr):
-    """Return `x` in the dtype that sums are taken in."""
+    """Return `x` in the accumulation dtype."""
     if x.dtype == tl.bfloat16 and plan.ACC == tl.float32 and plan.LAST and plan.PTX and not INTERPRETED:
         # Values that were loaded in pairs: one instruction each, where the compiler's own conversion takes three for
         # two.

@@ -1,6 +1,6 @@
-"""Where the taps of a window come from: stored kernels, or a product of reduced features and weights.
+"""Sources of the taps of a window: stored kernels, or a product of reduced features and weights.
 
-`plan.TR` says which: programs are the same otherwise.
+`plan.TR` selects the source: programs are otherwise identical.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from involution.ops.cuda.tile import Array, at, pair_group, pair_quad, quads
 
 
 class Span(NamedTuple):
-    """Reduced features, and the weight and bias that make kernels of them."""
+    """Reduced features, and the weight and bias that generate kernels from them."""
 
     reduced: Any  # Array
     weight: Any  # Array
@@ -25,13 +25,13 @@ class Span(NamedTuple):
 
 @triton.jit
 def stored(source, skb, skg, sku, skh):
-    """Return stored kernels with all their strides; see `launch.SIZES` for those that come apart."""
+    """Return stored kernels with all their strides; see `launch.SIZES` for those that are passed separately."""
     return Array(source.data, (skb, skg, sku, source.strides[0], skh, source.strides[1]))
 
 
 @triton.jit
 def pixels_of_quads(tile, sizes, strides, plan: tl.constexpr):
-    """Return where the pixels of a tile's quads lie, one after the other, and whether they exist; [4·TQ] each."""
+    """Return the positions of the pixels of a tile's quads, in order, and whether they exist; [4·TQ] each."""
     p = tl.arange(0, 4 * plan.TQ)
     image, row, column, exist = quads(tile, p // 4, sizes, plan)
     column += p % 4
@@ -52,10 +52,10 @@ def multiply(source, pixels, exist, first, taps, taps_exist, R, plan: tl.constex
 
     Args:
         source: a `Span`.
-        pixels, exist: where the pixels lie in `reduced`, and whether they do.
+        pixels, exist: positions of the pixels in `reduced`, and whether they exist.
         first: the first TR features of the pixels.
-        taps, taps_exist: rows of `weight`, and whether there are such.
-        R: how many features there are.
+        taps, taps_exist: rows of `weight`, and whether they exist.
+        R: number of features.
     """
     kernel = tl.full((pixels.shape[0], taps.shape[0]), 0, tl.float32)
     if plan.BIASED:
@@ -76,9 +76,9 @@ def multiply(source, pixels, exist, first, taps, taps_exist, R, plan: tl.constex
 
 @triton.jit
 def quads_of_taps(here, strides, sizes, plan: tl.constexpr):
-    """Return where tap v of pixel i lies in row 0 of the kernels, and whether it exists, [., ., 4, KP].
+    """Return the position of tap v of pixel i in row 0 of the kernels, and whether it exists, [., ., 4, KP].
 
-    Neighbours lie together in memory whether taps or pixels lie densest there.
+    Neighbours are contiguous in memory whether taps or pixels are densest.
     """
     k = pair_quad(at(here.image, here.row, here.column, (strides[0], strides[1], strides[4], strides[5])), plan)
     k += pair_group(here.g * strides[1], plan)
@@ -91,7 +91,7 @@ def quads_of_taps(here, strides, sizes, plan: tl.constexpr):
 
 @triton.jit
 def rows_of_taps(source, tile, here, g0, sizes, R, plan: tl.constexpr):
-    """Return what `row_of_taps` needs for every row of the window."""
+    """Return the arguments of `row_of_taps` that are shared by all rows of the window."""
     if plan.TR == 0:
         k, exist = quads_of_taps(here, source.strides, sizes, plan)
         rows = (k, exist)
@@ -123,7 +123,7 @@ def row_of_taps(source, rows, u, R, plan: tl.constexpr):
 
 @triton.jit
 def columns_of_taps(source, here, first, g0, sizes, plan: tl.constexpr):
-    """Return what `column_of_taps` needs for every output that reads a quad of x; `first` is the first column."""
+    """Return the arguments of `column_of_taps` that all outputs share that read a quad of x, from column `first`."""
     if plan.TR == 0:
         s = source.strides
         k = pair_quad(at(here.image, here.row, first, (s[0], s[1], s[4], s[5])), plan)
@@ -142,8 +142,8 @@ def column_of_taps(source, columns, u, up, offset: tl.constexpr, inside, R, plan
     """Return the taps of row u through which one output reads the four pixels of a quad, `unbind` of [., ., KP].
 
     Args:
-        source, columns: where taps come from, and `columns_of_taps` of it.
-        up, offset: which output, in rows and columns from the first; `inside` says of which quads it exists.
+        source, columns: the source of taps, and its `columns_of_taps`.
+        up, offset: the output, in rows and columns from the first; `inside` is true for quads for which it exists.
     """
     far, across = tl.cast(up, tl.int64), tl.cast(offset, tl.int64)
     distance = plan.PHASE - plan.SW * (offset + nearest(plan))

@@ -27,7 +27,7 @@ def involution2d_spanned_backward(
     dilation: Ints,
     output_mask: Sequence[bool] = ALL,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of `x`, `reduced`, `weight` and `bias` that `output_mask` wants, kernels made anew."""
+    """Return the gradients of `x`, `reduced`, `weight` and `bias` in `output_mask`; kernels are recomputed."""
     geometry = (window, stride, padding, dilation)
     grads = empty_spanned_backward(grad, x, reduced, weight, bias, groups, *geometry, output_mask)
     if launch.two_steps(x):

@@ -1,4 +1,4 @@
-"""The taps of a window: which pixel reads which column through which, and their kernels in registers."""
+"""The taps of a window: the mapping of pixels and columns to taps, and the kernels of taps in registers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from involution.ops.cuda.precision import widen
 def unbind(t, N: tl.constexpr, plan: tl.constexpr):
     """[., ., N] → N tensors [., .] of dtype ACC, in bit-reversed order: tensor `place(v, N)` is column v.
 
-    Triton cannot index registers. Halving does not move data: it only gives registers names.
+    Triton cannot index registers. Halving does not move data: it only names registers.
     """
     if N == 2:
         t = widen(t, plan)
@@ -39,7 +39,7 @@ def bind(columns, N: tl.constexpr):
 @triton.jit
 def put(columns, i: tl.constexpr, t):
     """Return the tuple with `t` at place i."""
-    return columns[:i] + (t,) + columns[i + 1 :]  # noqa: RUF005  (Triton knows no unpacking)
+    return columns[:i] + (t,) + columns[i + 1 :]  # noqa: RUF005  (Triton lacks unpacking)
 
 
 @triton.jit
@@ -76,7 +76,7 @@ def reads(offset, plan):
 
 @triton.constexpr_function
 def reach(plan):
-    """Return how many columns lie between the first and the last that a quad reads."""
+    """Return the number of columns from the first to the last that a quad reads."""
     return 3 * plan.SW + (plan.KW - 1) * plan.DW + 1
 
 
@@ -99,7 +99,7 @@ def nearest(plan):
 
 @triton.constexpr_function
 def back_reach(plan):
-    """Return how many outputs lie between the first and the last that read a quad of x."""
+    """Return the number of outputs from the first to the last that read a quad of x."""
     distances = sources(plan)
     return max(distances) - min(distances) + 4 if distances else 0
 

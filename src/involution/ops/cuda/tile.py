@@ -1,10 +1,10 @@
-"""Which pixels and channels a program works on.
+"""The pixels and channels of a program.
 
-A program holds TQ quads, each four neighbouring pixels of one row, times TG groups, times TD channels of a group. A
-quad is what a thread needs to read a pixel of `x` once and use it for four windows.
+A program holds TQ quads, each four neighbouring pixels of one row, times TG groups, times TD channels of a group. With
+a quad, a thread reads a pixel of `x` once and uses it for four windows.
 
-Its tensors lie in registers as [quad, group, channel] if the channels lie densest in memory (LAST) and as
-[channel, group, quad] if the pixels do, so that neighbouring threads read neighbouring addresses in both layouts.
+Its tensors are in registers as [quad, group, channel] if the channels are densest in memory (LAST) and as
+[channel, group, quad] if the pixels are, so that neighbouring threads read neighbouring addresses in both layouts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What a program works on: quads [quad], groups [group] and channels of a group [channel]."""
+    """The work of a program: quads [quad], groups [group] and channels of a group [channel]."""
 
     image: Any
     row: Any
@@ -49,7 +49,7 @@ class Cells(NamedTuple):
 def block(G, plan: tl.constexpr):
     """Return which tile of pixels this program has, its first group and its first channel of the group.
 
-    All blocks of channels of one tile run side by side: they share what depends on the pixel alone.
+    All blocks of channels of one tile run side by side: they share data that depends on the pixel alone.
     """
     chunks: tl.constexpr = (plan.D + plan.TD - 1) // plan.TD
     blocks = (G + plan.TG - 1) // plan.TG * chunks
@@ -89,7 +89,7 @@ def cells(tile, g0, d0, sizes, plan: tl.constexpr):
 
 @triton.jit
 def at(image, row, column, strides):
-    """Return how far from the start a pixel lies in memory; strides of [B, ., H, W]."""
+    """Return the offset of a pixel in memory; strides of [B, ., H, W]."""
     return image * strides[0] + row * strides[2] + column * strides[3]
 
 
@@ -131,13 +131,13 @@ def over_channels(k, plan: tl.constexpr):
 
 @triton.jit
 def lanes_of(here, exists, sizes, plan: tl.constexpr):
-    """Return which channels of which quads there are."""
+    """Return the mask of existing channels of existing quads."""
     return by_quad(exists, plan) & by_group(here.g < sizes.G) & by_channel(here.d < plan.D, plan)
 
 
 @triton.jit
 def offsets_of(here, row, column, strides, plan: tl.constexpr):
-    """Return where the channels of one pixel a quad lie in memory."""
+    """Return the positions in memory of the channels of one pixel a quad."""
     channel = by_group(here.g * plan.D) + by_channel(here.d, plan)
     return by_quad(at(here.image, row, column, strides), plan) + channel * strides[1]
 

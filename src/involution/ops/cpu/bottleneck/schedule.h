@@ -1,4 +1,4 @@
-// The distribution of work over threads. Every thread first computes the same number of whole images, one band of output
+// Distribution of work over threads. Every thread first computes the same number of whole images, one band of output
 // rows after the other, with the rows of h that they read in a ring. The remaining images (at batch 1, all of them) are
 // computed by all threads together in three phases: h of all rows, then g, then y. In each phase the threads share the
 // bands of rows, and also the channels where there are fewer bands than threads.

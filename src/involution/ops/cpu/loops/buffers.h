@@ -1,9 +1,9 @@
-// The rows that a thread holds: in place or copied, kernels some rows at once, and the rings of rows that windows see.
+// Row buffers of a thread: rows in place or copied, several rows of kernels at once, and rings of the rows in windows.
 
-// Output rows whose windows see rows of the same residue modulo the dilation form a phase; row i is of phase i % phases.
+// Output rows whose windows read rows of the same residue modulo the dilation form a phase: row i is in i % phases.
 inline int64_t phases(const Window& w) { return w.dilation_h / gcd(w.dilation_h, w.stride_h); }
 
-// f(i) for output rows [begin, end), phase by phase: Kh rows of x are then enough to hold, whatever the dilation.
+// f(i) for output rows [begin, end), phase by phase: Kh rows of x are then enough for any dilation.
 template <class F>
 inline void for_output_rows(const Window& w, int64_t begin, int64_t end, const F& f) {
   const int64_t step = phases(w);
@@ -11,7 +11,7 @@ inline void for_output_rows(const Window& w, int64_t begin, int64_t end, const F
     for (int64_t i = phase; i < end; i += step) f(i);
 }
 
-// One row of an image as [pixels][channels]: in place if memory already has it so, else copied.
+// One row of an image as [pixels][channels]: in place if memory already has this layout, else copied.
 template <class T>
 struct PixelRow {
   const Image& image;
@@ -19,7 +19,7 @@ struct PixelRow {
   Scratch<T> copy;
   Row<T> row;
 
-  // `extra`: room for further channels behind those of the image; `rows`: for so many rows
+  // `extra`: space for further channels after those of the image; `rows`: number of rows
   explicit PixelRow(const Image& image, bool whole_registers, int64_t extra = 0, int64_t rows = 1)
       : image(image),
         in_place(!extra && image.stride_c == 1 && is_native(image.dtype) &&
@@ -44,12 +44,12 @@ struct PixelRow {
   }
 };
 
-// Rows of kernels. Where memory has them as planes, rows of some 64 pixels are read together: a thread then follows a
-// register's planes over several lines, which processors foresee, and not all planes over one line.
+// Rows of kernels. If they are planes in memory, rows of about 64 pixels are read together: a thread then reads a
+// register's planes over several lines, which hardware prefetchers detect, and not all planes over one line.
 template <class T>
 struct KernelRows : PixelRow<T> {
   const int64_t together;
-  int64_t b = -1, first = 0, end = 0;  // rows [first, end) of image b are here
+  int64_t b = -1, first = 0, end = 0;  // rows [first, end) of image b are loaded
 
   KernelRows(const Image& kernel, const Window& w)
       : PixelRow<T>(kernel, false, 0, together_in(kernel, w)), together(together_in(kernel, w)) {}
@@ -71,14 +71,14 @@ struct KernelRows : PixelRow<T> {
   }
 };
 
-// The rows of x that the windows of one output row see, with the zeros around the image. Row h stays in slot h / d % Kh
+// The rows of x that the windows of one output row read, with zero padding. Row h stays in slot h / d % Kh
 // until a later row of its residue modulo d takes the slot.
 template <class T>
 struct InputRows {
   const Image& x;
   const Window& w;
   const int64_t width, columns, size;  // columns: pixels of a padded row; size: its elements
-  Scratch<T> memory;                   // Kh slots and, behind them, a row of zeros
+  Scratch<T> memory;                   // Kh slots, followed by a row of zeros
   Scratch<const T*> rows;
   Scratch<int64_t> held;  // the row in each slot, or -1
   int64_t b = -1;
@@ -95,7 +95,7 @@ struct InputRows {
 
   int64_t block() const { return columns * lanes<T>; }
 
-  // Pointers to the rows seen by output row i. In the order of `for_output_rows` every row of x is read once.
+  // Pointers to the rows read by output row i. In the order of `for_output_rows` every row of x is read once.
   const T* const* see(int64_t image, int64_t i) {
     if (image != b)
       for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
@@ -130,7 +130,7 @@ struct GradientRows {
   Scratch<T> memory;
   Scratch<T*> rows;
   Scratch<int64_t> held;
-  const int64_t b, first, last;  // rows [first, last) of image b are ours
+  const int64_t b, first, last;  // this buffer has rows [first, last) of image b
   Scratch<bool> written;
 
   GradientRows(const Image& grad_x, const Window& w, int64_t out_width, int64_t b, int64_t first, int64_t last)
@@ -151,7 +151,7 @@ struct GradientRows {
   static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
   int64_t block() const { return columns * lanes<T>; }
 
-  // The output rows that our rows depend on.
+  // The output rows that these rows depend on.
   int64_t begin() const {
     const int64_t i = first + w.pad_h - (w.kh - 1) * w.dilation_h;
     return i > 0 ? (i + w.stride_h - 1) / w.stride_h : 0;
@@ -161,7 +161,7 @@ struct GradientRows {
     return i < out_height ? i : out_height;
   }
 
-  // Pointers to the rows that output row i adds to, null where they are not ours. The order of output rows must be that
+  // Pointers to the rows that output row i adds to, null outside [first, last). The order of output rows must be that
   // of `for_output_rows`.
   T* const* open(int64_t i) {
     for (int64_t u = 0; u < w.kh; ++u) {
@@ -185,7 +185,7 @@ struct GradientRows {
     return slot;
   }
 
-  // Write the row in a slot, if there is one, and leave zeros.
+  // Write the row in a slot, if there is one, and reset the slot to zero.
   void write(int64_t slot) {
     const int64_t h = held.data[slot];
     if (h < 0) return;

@@ -1,5 +1,5 @@
-// The drivers: which rows go through which loop, on which thread. A thread takes a run of neighbouring output rows and
-// keeps the few input rows that they see, so every row of memory is read once.
+// The drivers: they assign rows to loops and threads. A thread takes a range of neighbouring output rows and
+// keeps the few input rows that they read, so every row of memory is read once.
 
 // Taps of a tile of pixels for one register of channels: a pointer if the lanes share them, else expanded.
 template <class T>
@@ -19,7 +19,7 @@ struct TapRegister {
 
   Loops<T> loops() const { return shared ? choose<T, true>(w) : choose<T, false>(w); }
 
-  // `pixel` becomes the distance of two pixels' taps.
+  // `pixel` is set to the distance between the taps of two pixels.
   const T* of(const Row<T>& kernel, int64_t j, int count, int64_t block, int64_t& pixel) const {
     const T* source = kernel.at(0, j);
     const int64_t channel = block * lanes<T>;

@@ -1,6 +1,6 @@
-// How the work on a map is divided among threads: by rows and, where these are few, by groups as well.
+// Division of the work on a map among threads: by rows and, if these are few, by groups as well.
 
-constexpr int64_t kWorthwhile = 20000;  // multiply-adds of a register that make a thread worth waking
+constexpr int64_t kWorthwhile = 20000;  // least multiply-adds of a register per thread
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -44,7 +44,7 @@ struct Division {
     return threads < useful ? threads : useful;
   }
 
-  // At least so many parts, if there are as many units; of equal size, if twice as many suffice for that.
+  // At least this number of parts, if there are as many units; of equal size, if fewer than twice as many achieve it.
   void choose_parts(int64_t wanted) {
     parts = wanted < units ? wanted : units;
     for (int64_t more = parts; more < 2 * parts && more <= units; ++more)
@@ -59,7 +59,7 @@ struct Division {
     return {index, first, (end < groups ? end : groups) - first, groups};
   }
 
-  // f(part, b, first row, last row + 1) for the runs of rows of `image` of one thread
+  // f(part, b, first row, last row + 1) for the ranges of rows of `image` of one thread
   template <class F>
   void over_rows(const Image& image, const F& f) const {
     for_ranges(product(parts, image.batch, image.height), grain, [&](int64_t begin, int64_t end) {

@@ -1,4 +1,4 @@
-// The dtypes of memory and the conversion to and from the type that sums are taken in.
+// The dtypes of memory and the conversion to and from the accumulation type.
 
 struct bfloat16 {
   uint16_t bits;

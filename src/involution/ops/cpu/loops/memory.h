@@ -10,8 +10,8 @@ inline int64_t product(Sizes... sizes) {
 
 inline int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
-// `count` elements from an address that vectors are aligned to. Zeros come from the system as they are needed: what is
-// never written takes no memory.
+// `count` elements from an address that vectors are aligned to. The system supplies zero pages on demand:
+// elements that are never written take no memory.
 template <class T>
 struct Scratch {
   void* base;

@@ -1,7 +1,7 @@
-// Rows of an image, converted to the type that sums are taken in and laid out as the loops want them: in blocks of one
-// register of channels. Every memory layout and dtype enters and leaves the kernels here and nowhere else.
+// Rows of an image, converted to the accumulation type and to the layout of the loops: blocks of one register of
+// channels. All conversions of memory layouts and dtypes are in this file.
 
-// Where pixel w and channel c of a row lie: data[c / lanes * block + w * pixel + c % lanes].
+// The position of pixel w and channel c of a row: data[c / lanes * block + w * pixel + c % lanes].
 template <class T>
 struct Row {
   T* data;
@@ -26,8 +26,8 @@ inline int64_t blocks(int64_t channels) {
 }
 
 // Read a square of one register's channels and as many pixels, or of two registers' channels and half the pixels, by
-// transposing it; pixels from `some` on are beyond the row. What lies `ahead` is asked for: no processor foresees so many
-// planes at once.
+// transposing it; pixels from `some` on are beyond the row. Data at `ahead` is prefetched: hardware prefetchers
+// do not follow so many planes at once.
 template <class T, int Parts, class E>
 inline void read_square(const E* from, int64_t stride_c, int64_t some, int64_t ahead, Row<T> row, int64_t k, int64_t p) {
   constexpr int L = lanes<T>, pixels = L / Parts;
@@ -59,7 +59,7 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
   } else {
     for (int64_t k = 0; k < full;) {
       const E* from = source + k * L * sc;
-      // A register may reach beyond the row, though not beyond the image.
+      // A register may extend beyond the row, but not beyond the image.
       const auto inside = [&](int64_t p, int parts) { return from + (L * parts - 1) * sc + p + L <= end; };
       const bool pair = sw == 1 && count <= L / 2 && k + 2 <= full && inside(0, 2);
       int64_t p = 0;
@@ -80,7 +80,7 @@ __attribute__((flatten)) void read_row(const Image& image, int64_t b, int64_t h,
     }
 }
 
-// The way back.
+// Write rows back to the image.
 template <class T, class E>
 __attribute__((flatten)) void write_row(const Image& image, int64_t b, int64_t h, Row<T> row) {
   constexpr int L = lanes<T>;

@@ -1,7 +1,7 @@
-// The involution whose kernels exist only in cache: a row of them is spanned from the reduced features, used, and
+// The involution whose kernels exist only in cache: a row of kernels is computed from the reduced features, used, and
 // overwritten by the next.
 //
-// The bias is one more row of the weight: reduced features get a channel of ones behind their R.
+// The bias is one more row of the weight: reduced features get a channel of ones after their R.
 
 constexpr int kPanel = kRegister == 64 ? 2 : 1;  // registers of columns in a tile of the matrix product
 
@@ -19,13 +19,13 @@ inline void for_panels(int64_t columns, const F& f) {
   for (int64_t n = 0; n < columns; n += kPanel) f(n, columns - n >= kPanel ? 1 : 0);
 }
 
-// The rows of the weight that one part's taps need, as the products want them.
+// The rows of the weight that one part's taps need, in the layout of the products.
 template <class T>
 struct SpanWeight {
   static constexpr int L = lanes<T>;
   const int64_t reduced, taps, registers, natural_row;
   const Row<T> turned;  // [register of taps][R + 1][lane]
-  T* const natural;     // [tap][R], for backward alone
+  T* const natural;     // [tap][R], for the backward pass only
 
   SpanWeight(int64_t reduced, int64_t taps, T* memory)
       : reduced(reduced),
@@ -35,7 +35,7 @@ struct SpanWeight {
         turned{memory, (reduced + 1) * L, L},
         natural(memory + registers * (reduced + 1) * L) {}
 
-  // Elements of memory for at most so many registers of taps.
+  // Elements of memory for at most the given number of registers of taps.
   static int64_t size(int64_t reduced, int64_t registers, bool backward) {
     return product(registers, reduced + 1 + (backward ? blocks<T>(reduced) * L : 0), L);
   }
@@ -49,14 +49,14 @@ struct SpanWeight {
     if (bias.data) read(bias.slice(first, count), 0, 0, 0, 1, Row<T>{ones, turned.block, 0});
     else store(ones, Vector<T>{});
     if (backward && reduced) {
-      Image rows = weight;  // the same, taps and reduced channels exchanged
+      Image rows = weight;  // the same, taps and reduced channels transposed
       rows.channels = reduced, rows.width = taps;
       rows.stride_c = weight.stride_w, rows.stride_w = weight.stride_c;
       read(rows, 0, 0, first, count, Row<T>{natural + first * natural_row, L, natural_row});
     }
   }
 
-  // Kernels, [pixels][taps], from as many pixels of reduced features with their ones.
+  // Kernels, [pixels][taps], from the same number of pixels of reduced features with the channel of ones.
   void kernels(const Row<T>& features, int64_t width, const Row<T>& out) const {
     for_panels(registers, [&](int64_t n, int whole) {
       for_tiles(kMultiply<T>[whole], width, true, [&](int tile, int64_t j) {
@@ -94,7 +94,7 @@ template <class T>
 struct SpanWeights {
   const Span& span;
   const Division& division;
-  const int64_t registers, size;  // of a part, or more
+  const int64_t registers, size;  // upper bounds for a part
   Scratch<T> memory;
 
   SpanWeights(const Span& span, const Window& w, const Division& division, bool backward)
@@ -125,11 +125,11 @@ struct SpanWeights {
   }
 };
 
-// Some rows of reduced features with the ones behind them.
+// Some rows of reduced features, followed by the channel of ones.
 template <class T>
 struct Features : PixelRow<T> {
   explicit Features(const Image& reduced, int64_t rows = 1) : PixelRow<T>(reduced, false, 1, rows) {}
-  // Read row h as row `place` of those here.
+  // Read row h into row `place` of this buffer.
   Row<T> read(int64_t b, int64_t h, int64_t place = 0) const {
     const Image& image = this->image;
     const Row<T> row{this->row.at(0, place * image.width), this->row.block, this->row.pixel};

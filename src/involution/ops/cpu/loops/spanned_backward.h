@@ -1,12 +1,12 @@
-// The gradients of the spanned involution. Kernels are spanned again, some rows at a time, and the gradients of these
-// kernels exist only in cache as well: they go into two more matrix products and are overwritten.
+// The gradients of the spanned involution. Kernels are recomputed, some rows at a time, and the gradients of these
+// kernels also exist only in cache: they enter two more matrix products and are overwritten.
 //
-// A part's weight and the gradient of it stay in the second cache while all rows pass. Every share of the rows has a sum
-// of its own for the gradient of the weight, and every part one for that of the reduced features; they are added in
-// their order, so that the result is the same every time.
+// A part's weight and the gradient of it stay in the L2 cache while all rows are processed. Every share of the rows has
+// its own sum for the gradient of the weight, and every part one for that of the reduced features; they are added in
+// a fixed order, so the result is deterministic.
 
 constexpr int64_t kCached = 1 << 19;  // bytes of weights that a part may hold
-constexpr int64_t kPixels = 56;       // pixels that a matrix product takes at least, if there are as many
+constexpr int64_t kPixels = 56;       // least pixels of a matrix product, if there are as many
 
 template <class T>
 struct SpannedBackward {
@@ -16,7 +16,7 @@ struct SpannedBackward {
   const Window& w;
   const Image& grad_x;
   const Span& grads;
-  const bool for_span, for_weight;  // whether grad_kernel, grad_weight or grad_bias are wanted
+  const bool for_span, for_weight;  // whether grad_kernel, grad_weight or grad_bias are requested
   const int64_t rows, threads;
   const Division division;
   const int64_t shares;
@@ -61,7 +61,7 @@ struct SpannedBackward {
     return {sums.data + (part.index * shares + share) * sum_size, L, weights.of(part).registers * L};
   }
 
-  // Where a part's gradient of the reduced features goes.
+  // The destination of a part's gradient of the reduced features.
   Image reduced_of(const Part& part) const {
     if (!summed()) return grads.reduced;
     Image image = grads.reduced;
@@ -88,7 +88,7 @@ struct SpannedBackward {
     if (summed()) write_reduced();
   }
 
-  // Rows [first, last) of the gradient of x in image b, and of everything else the output rows of that share.
+  // Rows [first, last) of the gradient of x in image b, and the output rows of that share of all other gradients.
   void add_rows(const Part& part, int64_t b, int64_t first, int64_t last, const Row<T>& sum) const {
     const Image x = part.of(this->x), grad = part.of(this->grad), grad_x = part.of(this->grad_x);
     const Image grad_reduced = reduced_of(part);
@@ -170,7 +170,7 @@ struct SpannedBackward {
         });
   }
 
-  // Add what every part has found for the reduced features.
+  // Add the gradients of the reduced features from all parts.
   void write_reduced() const {
     const Image& target = grads.reduced;
     const int64_t size = target.width * partial_pixel();

@@ -1,4 +1,4 @@
-// One register of T, and what the loops need of it. Included once per instruction set, inside its own namespace.
+// One register of T and its operations in the loops. Included once per instruction set, inside its own namespace.
 
 constexpr int kRegister = INVOLUTION_REGISTER_BYTES;
 
@@ -28,7 +28,7 @@ inline Vector<T> broadcast(T value) {
   return value - Vector<T>{};  // one instruction, folded into the multiply-add that uses it
 }
 
-// f(Index<0>), f(Index<1>), ...: a loop whose counter is a constant, so that arrays indexed by it live in registers.
+// f(Index<0>), f(Index<1>), ...: a loop whose counter is a constant, so that arrays indexed by it stay in registers.
 template <int I>
 struct Index {
   static constexpr int value = I;

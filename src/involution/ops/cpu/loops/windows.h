@@ -1,14 +1,14 @@
-// The three contractions over the windows of a few neighbouring pixels and one register of channels. Everything that
-// is multiplied or added in an involution is multiplied or added here.
+// The three contractions over the windows of a few neighbouring pixels and one register of channels. All the
+// arithmetic of an involution is in this file.
 //
 // `Shared` says that all lanes of the register belong to one group, so that a tap is one number, broadcast; otherwise
-// taps come expanded to one number a lane. KW and S are the window's width and stride if known when compiling (dilation
+// taps are expanded to one number a lane. KW and S are the window's width and stride if known when compiling (dilation
 // is then 1); KW = 0 reads all three from the window. `ahead` is the distance to the taps of the next row, which are
-// asked for while these are at work, because the processor does not foresee pieces so short; 0 where they are in cache.
+// prefetched, because hardware prefetchers do not detect pieces so short; 0 where they are in cache.
 
 #define INVOLUTION_LOOP __attribute__((flatten, noinline))
 
-// Ask for the taps of some of the J pixels ahead, so that all have been asked for when the window's last row is done.
+// Prefetch the taps of some of the J pixels ahead, so that all are prefetched by the end of the window's last row.
 template <class T, int J>
 inline void prefetch(const T* taps, int64_t taps_pixel, int64_t ahead, const Window& w, int64_t u, int64_t& pixel) {
   if (!ahead) return;
@@ -151,8 +151,8 @@ INVOLUTION_LOOP void multiply(const T* a, int64_t a_row, int64_t a_column, const
   unroll<M>([&](auto m) { unroll<N>([&](auto n) { store(out + m * out_row + n * L, sum[m][n]); }); });
 }
 
-// Tiles: how many pixels a call takes. The widest that the registers hold; 7 because the maps of a 224-pixel image
-// are multiples of 7 wide; 1 for what is left.
+// Tiles: pixels per call. The widest tile that the registers hold; 7 because the maps of a 224-pixel image
+// are multiples of 7 wide; 1 for the remainder.
 constexpr int kTiles = 3;
 constexpr int kTile[kTiles] = {INVOLUTION_WIDE_TILE, 7, 1};
 
