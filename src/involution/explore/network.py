@@ -81,7 +81,7 @@ class Network:
         batch = ((seen - self.mean) / self.std)[None].contiguous(memory_format=torch.channels_last)
         with self._one_at_a_time:
             for resizing in (m for m in self.model.modules() if isinstance(m, GeneralizedRCNNTransform)):
-                resizing.min_size, resizing.max_size = (min(seen.shape[-2:]),), max(seen.shape[-2:])  # as it is
+                resizing.min_size, resizing.max_size = (min(seen.shape[-2:]),), max(seen.shape[-2:])  # without resizing
             layers, output = capture(self.model, batch)
         return Look(seen, layers, self._name(output))
 

@@ -85,7 +85,7 @@ def _onnx(flat: nn.Module, example: Tensor, out: Path, dynamic: Sequence[str]) -
         (example,),
         dynamo=True,
         verbose=False,
-        optimize=False,  # the runtime optimizes the graph, in a fraction of the time
+        optimize=False,  # the runtime does it, in a fraction of the time
         opset_version=OPSET,
         input_names=["images"],
         dynamic_shapes=_shapes(dynamic),

@@ -55,7 +55,7 @@ def _overridable(function: F) -> F:
 
 @_overridable
 def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
-    """Sum every window of `x` with the kernel of its own output pixel.
+    """Sum every window of `x`, weighted by the kernel of its output pixel.
 
         y[b,c,i,j] = Σ_{u,v} kernel[b, c·G//C, u, v, i, j] · x[b, c, i·s + u·d − p, j·s + v·d − p]
 
@@ -74,7 +74,7 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
         [B, C, Ho, Wo], dtype and memory format of `x`.
 
     Raises:
-        ValueError: an argument is out of range, G does not divide C, Ho or Wo is not what the geometry gives, or
+        ValueError: an argument is out of range, G does not divide C, Ho or Wo does not match the geometry, or
             dtypes or devices differ.
 
     >>> x, kernel = torch.ones(1, 32, 5, 6), torch.ones(1, 2, 3, 3, 5, 6)
@@ -87,7 +87,7 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
 
 @_overridable
 def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
-    """Sum every window of a sequence with the kernel of its own output position.
+    """Sum every window of a sequence, weighted by the kernel of its output position.
 
         y[b,c,i] = Σ_u kernel[b, c·G//C, u, i] · x[b, c, i·s + u·d − p]
 
@@ -110,7 +110,7 @@ def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
 
 @_overridable
 def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
-    """Sum every window of a volume with the kernel of its own output voxel.
+    """Sum every window of a volume, weighted by the kernel of its output voxel.
 
     The equation of `involution2d` with a third index; computed as a sum over the Kd slices of the window, each a
     two-dimensional involution.

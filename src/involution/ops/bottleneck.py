@@ -120,7 +120,7 @@ def _autocast(device: str) -> Any:
     key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def cast(x: Tensor, enter: Tensor, *arguments: Any) -> Tensor:
-        # Packed weights have the layout of their dtype, so that x follows them.
+        # The layout of packed weights depends on their dtype, so x is converted to it.
         with torch._C._ExcludeDispatchKeyGuard(key):
             return _op(x.to(enter.dtype), enter, *arguments)
 

@@ -24,7 +24,7 @@ def resolve(
     padding: Padding,
     dilation: Size,
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return stride, padding in front and dilation per axis; the padding behind follows from the size of the output.
+    """Return stride, padding in front and dilation per axis; the padding at the end follows from the output size.
 
     Args:
         carrier: name of the argument that has the size of the output.
@@ -60,7 +60,7 @@ def resolve(
 
 
 def sizes_are_symbols() -> bool:
-    """Whether a comparison of sizes would become a condition of an exported graph, or a warning of the tracer."""
+    """Whether a comparison of sizes would add a condition to an exported graph, or cause a tracer warning."""
     return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 

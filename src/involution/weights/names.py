@@ -38,7 +38,7 @@ def _same(official: str, ours: str) -> dict[str, str]:
 
 
 def _local(convolution: str, involution: str, ours: str) -> dict[str, str]:
-    """A layer that is a convolution or an involution, whose places in the module tree differ there."""
+    """A layer that is a convolution or an involution; the two have different module paths in the official release."""
     generator = {f"{involution}.{part}": f"{ours}.{part}" for part in ("conv1", "conv2")}
     return {**_same(convolution, ours), **generator}
 

@@ -44,7 +44,7 @@ def write_weights(
         ValueError: of `check_destination`.
     """
     path = check_destination(path)
-    dense = {name: value.contiguous().clone() for name, value in weights.items()}  # no two share memory
+    dense = {name: value.contiguous().clone() for name, value in weights.items()}  # tensors must not share memory
     if path.suffix.lower() == ".safetensors":
         from safetensors.torch import save_file
 

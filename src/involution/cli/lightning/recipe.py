@@ -103,7 +103,7 @@ class Recipe(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and path is not None and path not in ALIASES:
-                # The folder that the checkpoint comes from, so that a resumed run knows its best epoch.
+                # The folder that the checkpoint comes from, so that a resumed run has its best epoch.
                 callback.dirpath = callback.dirpath or str(Path(path).resolve().parent)
         if self.subcommand != "fit":
             kwargs["logger"] = False

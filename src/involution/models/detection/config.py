@@ -11,7 +11,7 @@ CLASSES = 81
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Architecture of a detector and what of its backbone is trained.
+    """Architecture of a detector and the trained part of its backbone.
 
     Args:
         backbone: a network of timm's registry with four stages, ours or timm's.

@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         for frozen in self.frozen:
             for parameter in self.body.get_submodule(frozen).parameters(recurse=False):
                 parameter.requires_grad_(False)
-        self.train()  # Lightning keeps the mode in which it finds a module
+        self.train()  # Lightning keeps the current mode of a module
 
     def initialize(self, weights: str | Path | None) -> None:
         """Load `weights`: a file, `DEFAULT` for those of timm's registry, None for random ones, `LATER` for no change.

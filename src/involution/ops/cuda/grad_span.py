@@ -1,4 +1,4 @@
-"""The gradients of reduced features, weight and bias: the kernels' gradient, computed in registers and used immediately."""
+"""The gradients of reduced features, weight and bias: the kernels' gradient, computed and used in registers."""
 
 from __future__ import annotations
 

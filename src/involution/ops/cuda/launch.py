@@ -131,8 +131,8 @@ def tile(
 def wide_tile(groups: int, depth: int, itemsize: int, last: bool) -> Tile:
     """Choose a tile for the spanned gradient of x, which computes a product for every column that a quad reads.
 
-    Channels last in 16 bits, twice the sums a thread and up to four times the groups a program halve the cost of
-    loading features and weights for the tensor cores, for each; all 255 registers are in use then.
+    With channels last in 16 bits, a thread has twice the sums and a program up to four times the groups. This halves
+    the cost of loading features and weights for the tensor cores for each of them, and uses all 255 registers.
     """
     channels, sums = (256, 64) if itemsize == 2 and last else (128, 32)
     few = min(power(groups) * min(power(depth), 64), channels) <= 64

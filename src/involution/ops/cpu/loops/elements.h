@@ -26,14 +26,14 @@ inline double widen(double e) { return e; }
 inline float widen(bfloat16 e) { return float_of(uint32_t(e.bits) << 16); }
 inline float widen(float16 e) {
   const uint32_t sign = uint32_t(e.bits & 0x8000) << 16, magnitude = uint32_t(e.bits & 0x7fff) << 13;
-  // A subnormal number is what its bits add to 2^-14. The exponent moves from a bias of 15 to one of 127.
+  // A subnormal value is computed by adding its bits to 2^-14 and subtracting 2^-14. The exponent bias: 15 to 127.
   const uint32_t small = bits_of(float_of(magnitude + (113u << 23)) - float_of(113u << 23));
   const uint32_t normal = magnitude + (112u << 23), infinite = magnitude + (224u << 23);
   const uint32_t bits = magnitude < (1u << 23) ? small : magnitude < (31u << 23) ? normal : infinite;
   return float_of(bits | sign);
 }
 
-// To nearest, ties to even; every NaN becomes the quiet one.
+// To nearest, ties to even; every NaN becomes the quiet NaN.
 template <class E>
 inline E narrow(float value) {
   const uint32_t bits = bits_of(value);
