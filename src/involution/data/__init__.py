@@ -1,4 +1,4 @@
-"""Images and labels: files in, batches out."""
+"""Data sets, transforms and data modules: batches of images and targets from files."""
 
 from involution.data.batch import IGNORE_INDEX, ClassificationBatch, DetectionBatch, PredictionBatch, SegmentationBatch
 from involution.data.classification.cifar10 import CIFAR10

@@ -1,7 +1,8 @@
 """Batches: the contract between data and tasks.
 
-Data sets give pairs (image, target). Images are uint8 [C, H, W] with values from 0 to 255, RGB or grey, and stay uint8
-on their way to the device: a quarter of the bytes. There the task calls `to_float`, and sees float32 in [0, 1].
+Data sets return pairs (image, target). Images are uint8 [C, H, W] with values from 0 to 255, RGB or grey. They are
+copied to the device as uint8, a quarter of the bytes of float32. The task then converts them to float32 in [0, 1] by
+`to_float`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def as_float(image: Tensor) -> Tensor:
 
 
 class ClassificationBatch(NamedTuple):
-    """Images with a class each."""
+    """Images with one class label each."""
 
     images: Tensor  # [B, C, H, W]
     labels: Tensor  # [B], int64, index into the classes of the data module
@@ -47,7 +48,7 @@ class PredictionBatch(NamedTuple):
 
     @classmethod
     def collate(cls, examples: Sequence[tuple[Tensor, str]]) -> PredictionBatch:
-        """Stack images of one size, list images of several."""
+        """Stack images of equal size; otherwise return them as a list."""
         images, names = map(list, zip(*examples, strict=True))
         same = len({image.shape for image in images}) == 1
         return cls(default_collate(images) if same else images, names)
@@ -70,7 +71,7 @@ class DetectionBatch(NamedTuple):
 
     @classmethod
     def collate(cls, examples: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> DetectionBatch:
-        """List images and targets."""
+        """Collect images and targets in lists."""
         return cls(*map(list, zip(*examples, strict=True)))
 
     def to_float(self) -> DetectionBatch:
@@ -79,14 +80,14 @@ class DetectionBatch(NamedTuple):
 
 
 class SegmentationBatch(NamedTuple):
-    """Images with a class at every pixel: crops of one size for training, whole images of any size for evaluation."""
+    """Images with a class label per pixel: crops of one size for training, whole images of any size for evaluation."""
 
     images: list[Tensor]
     masks: list[Tensor]  # [H, W], index into the classes of the data module, or `IGNORE_INDEX`; uint8, then int64
 
     @classmethod
     def collate(cls, examples: Sequence[tuple[Tensor, Tensor]]) -> SegmentationBatch:
-        """List images and masks."""
+        """Collect images and masks in lists."""
         return cls(*map(list, zip(*examples, strict=True)))
 
     def to_float(self) -> SegmentationBatch:

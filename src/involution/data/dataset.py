@@ -1,4 +1,4 @@
-"""One data set for all tasks: images and targets from a source, through a transform."""
+"""The data set of all tasks. It reads images and targets from a source and transforms them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
 class ImageSource(ABC):
-    """Where the images and targets of one split come from. Worker processes receive it pickled."""
+    """Source of the images and targets of one split. It must be picklable for worker processes."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -26,7 +26,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Return the path of an image, or its index where there is no file."""
+        """Return the path of an image, or its index if it has no file."""
 
     @abstractmethod
     def image(self, index: int) -> Tensor:
@@ -41,7 +41,7 @@ class ImageFiles(ImageSource):
     """Image files for prediction: the target of an image is its path.
 
     Args:
-        paths: of files, and of folders whose images are taken.
+        paths: paths of files and folders. All images in a folder are used.
         channels: 3 for RGB, 1 for grey; files are converted.
     """
 
@@ -62,7 +62,7 @@ class ImageFiles(ImageSource):
 
 
 class WithoutTargets(ImageSource):
-    """The images of a source under their names, for prediction."""
+    """The images of a source with their names as targets, for prediction."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -81,13 +81,13 @@ class WithoutTargets(ImageSource):
 
 
 class ImageDataset(Dataset[tuple[Tensor, Any]]):
-    """Pairs of image and target.
+    """Data set of pairs (image, target).
 
     Args:
-        source: of images and targets.
-        transform: called with both, returns both, as the transforms v2 of torchvision.
-        max_corrupt_images: how many images of the source may be impossible to decode. Each is reported in a warning
-            and replaced by the next image that can be decoded. One more is an error.
+        source: source of images and targets.
+        transform: called with image and target, returns both, as the transforms v2 of torchvision.
+        max_corrupt_images: maximum number of images that cannot be decoded. Each is reported in a warning and
+            replaced by the next image that can be decoded. One more raises an error.
 
     Raises:
         ValueError: an image cannot be decoded and the limit is reached; the message names the file.
@@ -98,7 +98,7 @@ class ImageDataset(Dataset[tuple[Tensor, Any]]):
 
     def __init__(self, source: ImageSource, transform: Transform, max_corrupt_images: int = 0) -> None:
         self.source, self.transform, self.max_corrupt_images = source, transform, max_corrupt_images
-        # In shared memory: all workers of a process count together, and an image counts once in all epochs.
+        # In shared memory: the count is over all workers of a process, and each image is counted once per run.
         self.corrupt = torch.zeros(len(source), dtype=torch.bool).share_memory_() if max_corrupt_images else None
 
     def __len__(self) -> int:

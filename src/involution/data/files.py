@@ -27,8 +27,8 @@ class CorruptImageError(ValueError):
 class PathArray(Sequence[str]):
     """Paths in one array.
 
-    Worker processes share it. Of a list, each worker gets its own copy bit by bit, because reading an item changes its
-    reference count.
+    Worker processes share the array. A list would be copied into each worker over time, because reading an item
+    changes its reference count.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
@@ -46,9 +46,9 @@ class PathArray(Sequence[str]):
 
 
 def read_image(path: str | Path, channels: int = 3) -> Tensor:
-    """Decode a file, upright by its EXIF orientation, to uint8 [channels, H, W]; 3 channels are RGB, 1 is grey.
+    """Decode a file to uint8 [channels, H, W], rotated by its EXIF orientation; 3 channels are RGB, 1 is grey.
 
-    Only the first frame of an animation is read; 16 bits per channel become 8; transparency is dropped.
+    Only the first frame of an animation is read. 16 bits per channel are scaled to 8. Transparency is dropped.
 
     Raises:
         ValueError: the file does not exist or has more than `MAX_PIXELS`; the message names it.
@@ -63,7 +63,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         raise ValueError(f"image: expected a file, got {path}, which does not exist") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"image: expected at most {MAX_PIXELS:,} pixels, got {path} with more") from None
-    except Exception as error:  # Pillow raises almost any type for a broken file
+    except Exception as error:  # Pillow raises almost any type for a corrupt file
         reason = "not a known format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise CorruptImageError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
 
@@ -78,7 +78,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Return the files among `paths`, and for each folder the image files under it, sorted.
+    """Return the files in `paths`, and the sorted image files under each folder.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no image.

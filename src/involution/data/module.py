@@ -1,4 +1,4 @@
-"""The data module that all tasks share: a source of images per split in, loaders out."""
+"""The data module of all tasks. It creates data loaders from one source of images per split."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Split = Literal["train", "val", "test"]
 
 
 class DataModule(LightningDataModule):
-    """Base of the data modules: a subclass says where the images of a split are, this class makes batches of them.
+    """Base class of the data modules. Subclasses define the source of each split; this class makes the batches.
 
     Args:
-        train_transform: of training images and their targets; random numbers come from torch's global generator.
-        eval_transform: of images to validate, test and predict.
+        train_transform: transform of training images and targets; uses torch's global random number generator.
+        eval_transform: transform of images for validation, test and prediction.
         batch_size: images per step and process.
-        num_workers: processes that load images; None uses the processor's cores that this process may run on, divided
-            by the training processes of the node, and at most 8.
-        max_corrupt_images: how many training images that cannot be decoded are reported and replaced by others, in
-            each process; one more ends the run. Validation and test images always have to be complete.
+        num_workers: number of processes that load images. None uses the CPU cores that this process may run on,
+            divided by the number of training processes of the node, and at most 8.
+        max_corrupt_images: maximum number of training images per process that cannot be decoded. They are reported
+            and replaced; one more ends the run. Validation and test images must all be decodable.
     """
 
     classes: list[str]
@@ -62,7 +62,7 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def groups(self) -> Sequence[int] | torch.Tensor | None:
-        """Return a group for every training image, where batches must not mix groups."""
+        """Return the group of every training image if batches must not mix groups."""
         return None
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -90,7 +90,7 @@ class DataModule(LightningDataModule):
         dataset = SeededDataset(self.train_dataset())
         trainer: Any = self.trainer
         if trainer and trainer.overfit_batches:
-            return self._loader(dataset, self.collate)  # the same batches in every epoch, in order
+            return self._loader(dataset, self.collate)  # the same batches in the same order in every epoch
         sampler = self._sampler(dataset)
         # Batch norm cannot normalize a single image.
         drop_last = len(sampler) % self.batch_size == 1 and len(sampler) > 1
@@ -117,7 +117,7 @@ class DataModule(LightningDataModule):
             if groups is None
             else GroupedSampler(dataset, groups, self.batch_size, replicas, rank, skip)
         )
-        # Lightning sets the epoch too, but only after workers have begun to load the first batches.
+        # Lightning also sets the epoch, but only after workers have started to load the first batches.
         sampler.set_epoch(epoch)
         return sampler
 
@@ -129,7 +129,7 @@ class DataModule(LightningDataModule):
             raise ValueError(
                 f"devices: expected at most one process for each of {len(dataset)} images, got {trainer.world_size}"
             )
-        # Lightning would repeat images until all processes have as many, and count them twice.
+        # Lightning would repeat images until all processes have the same number, and count them twice.
         sampler = UnrepeatedDistributedSampler(dataset, trainer.world_size, trainer.global_rank, shuffle=False)
         return self._loader(dataset, collate, sampler=sampler)
 
@@ -141,18 +141,18 @@ class DataModule(LightningDataModule):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # a separate one: loading must not change the random numbers of dropout
+            generator=torch.Generator(),  # a separate generator: loading must not change the random numbers of dropout
             collate_fn=collate,
             **kwargs,
         )
 
 
 class PredictionDataModule(DataModule):
-    """Image files to predict.
+    """Image files for prediction.
 
     Args:
-        paths: of files, and of folders with images.
-        eval_transform: of the task.
+        paths: paths of files and of folders with images.
+        eval_transform: transform of the task.
         batch_size: images per step.
     """
 
@@ -165,13 +165,13 @@ class PredictionDataModule(DataModule):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that a run can resume in the middle of an epoch.
+    """A data loader that supports resuming in the middle of an epoch.
 
-    Its sampler skips the finished batches, so that there is no state; the two methods are how Lightning asks.
+    The sampler skips the finished batches, so the loader has no state. Lightning requires the two methods.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -179,7 +179,7 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def default_workers(trainer: Any = None) -> int:
-    """Return how many loading processes each training process gets: an equal share of the usable cores, at most 8."""
+    """Return the number of workers of each training process: an equal share of the usable cores, at most 8."""
     if task := os.environ.get("SLURM_CPUS_PER_TASK"):  # one task is one training process
         return min(8, int(task))
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -187,9 +187,9 @@ def default_workers(trainer: Any = None) -> int:
 
 
 def _progress(trainer: Any) -> tuple[int, int]:
-    """Return the epoch that a run starts or resumes in, and how many of its batches are finished."""
+    """Return the epoch in which a run starts or resumes, and its number of finished batches."""
     epoch, batches = trainer.fit_loop.epoch_progress.current.processed, trainer.fit_loop.epoch_loop.batch_progress
     if not batches.is_last_batch:
         return epoch, batches.current.ready
-    # After the last batch, a checkpoint may have been saved before the epoch counted as finished.
+    # A checkpoint may have been saved after the last batch but before the epoch was counted as finished.
     return epoch + (batches.current.completed < batches.current.ready), 0

@@ -1,4 +1,4 @@
-"""The order of an epoch. Only seed, epoch and index decide it, and what the transforms draw."""
+"""Samplers. The order of an epoch and the random transforms depend on seed, epoch and index only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SPLIT_SEED = 0
 
 
 def run_seed() -> int:
-    """Return the seed of the run, which Lightning's `seed_everything` leaves for worker processes too."""
+    """Return the seed of the run. Lightning's `seed_everything` also sets it for worker processes."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random transforms depend on seed, epoch and index alone.
+    """A data set whose random transforms depend on seed, epoch and index only.
 
-    A run therefore does not depend on the number of workers, and a resumed run equals an uninterrupted one.
+    Results therefore do not depend on the number of workers, and a resumed run equals an uninterrupted one.
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -32,7 +32,7 @@ class SeededDataset(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, place: tuple[int, int] | int) -> Any:
-        """Return an example of (epoch, index), or of an index in epoch 0."""
+        """Return the example of (epoch, index). An index alone refers to epoch 0."""
         epoch, index = place if isinstance(place, tuple) else (0, place)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(hash((run_seed(), epoch, index)))
@@ -40,12 +40,12 @@ class SeededDataset(Dataset[Any]):
 
 
 class EpochSampler(DistributedSampler[int]):
-    """Yield (epoch, index) in an order drawn from seed and epoch; every process gets its share.
+    """Yield (epoch, index) in a random order that depends on seed and epoch. Each process gets an equal share.
 
     Args:
-        dataset: of the indices.
-        replicas, rank: number of processes, and which one this is.
-        skip: how many of its indices the first epoch leaves out; a run resumes with it in the middle of an epoch.
+        dataset: data set to sample from.
+        replicas, rank: number of processes, and index of this process.
+        skip: number of indices to skip in the first epoch, for resuming in the middle of an epoch.
     """
 
     def __init__(self, dataset: Dataset[Any], replicas: int = 1, rank: int = 0, skip: int = 0) -> None:
@@ -62,13 +62,13 @@ class EpochSampler(DistributedSampler[int]):
 
 
 class GroupedSampler(EpochSampler):
-    """The order in which every batch comes from one group of images, such as upright or wide ones.
+    """Sampler whose batches each contain images of one group, such as upright or wide images.
 
-    Each group is padded with images of its own to full batches for all processes, as by the samplers of mmdet.
+    Each group is padded with its own images to full batches for all processes, as in the samplers of mmdet.
 
     Args:
-        dataset, replicas, rank, skip: of `EpochSampler`.
-        groups: of every index.
+        dataset, replicas, rank, skip: see `EpochSampler`.
+        groups: group of every index.
         batch_size: images per step and process.
     """
 

@@ -1,4 +1,4 @@
-"""Transforms of images and targets, and those of classification.
+"""The base class of transforms, and the transforms of classification.
 
 Images are resized bilinearly without antialiasing, as for the released networks.
 """
@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 
 class EvalTransform:
-    """Base of the transforms for evaluation: dataclasses, whose fields a checkpoint stores."""
+    """Base class of the transforms for evaluation. They are dataclasses, whose fields are stored in checkpoints."""
 
     channels: int
     """Of the images that it takes: 3 for RGB, 1 for grey."""
@@ -23,7 +23,7 @@ class EvalTransform:
         return image
 
     def __call__(self, image: Tensor, *target: Any) -> Any:
-        """Transform the image and pass its target through, as the transforms v2 of torchvision do."""
+        """Transform the image and return its target unchanged, with the interface of torchvision's transforms v2."""
         return (self.image(image), *target) if target else self.image(image)
 
 
@@ -33,7 +33,7 @@ class ClassificationEvalTransform(EvalTransform):
 
     Args:
         resize: length of the short side, in pixels.
-        crop: side of the central square that is kept.
+        crop: side of the square crop, in pixels.
         channels: 3 for RGB, 1 for grey.
 
     >>> ClassificationEvalTransform(resize=256, crop=224, channels=3)(torch.zeros(3, 500, 375, dtype=torch.uint8)).shape
@@ -59,7 +59,7 @@ class ClassificationEvalTransform(EvalTransform):
 def random_resized_crop(size: int) -> v2.Transform:
     """Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resize to `size`, flip half of the images.
 
-    Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6; the training of the released classifiers.
+    Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6. The released classifiers use it.
     """
     return v2.Compose(
         [

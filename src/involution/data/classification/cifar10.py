@@ -18,9 +18,9 @@ class CIFAR10(ClassificationDataModule):
     Training images are shifted by up to 4 pixels and flipped.
 
     Args:
-        root: folder of the archive; it is downloaded there if it is missing.
+        root: folder of the archive, which is downloaded if it is missing.
         batch_size: images per step and process.
-        num_workers: of `DataModule`.
+        num_workers: see `DataModule`.
     """
 
     classes = "airplane automobile bird cat deer dog frog horse ship truck".split()

@@ -12,7 +12,7 @@ from involution.data.transforms import ClassificationEvalTransform
 
 
 class Splits(NamedTuple):
-    """The three parts of a data set."""
+    """The training, validation and test split of a data set."""
 
     train: LabelledSource
     val: LabelledSource
@@ -20,21 +20,21 @@ class Splits(NamedTuple):
 
 
 class ClassificationDataModule(DataModule):
-    """Base of the data modules for classification: a subclass says how the images are split.
+    """Base class of the data modules for classification. Subclasses define the splits.
 
-    Arguments are those of `DataModule`.
+    See `DataModule` for the arguments.
     """
 
     eval_transform: ClassificationEvalTransform
     collate = staticmethod(ClassificationBatch.collate)
 
     def read_splits(self) -> Splits:
-        """Find the images of the three splits."""
+        """Return the images of the three splits."""
         raise NotImplementedError
 
     @cached_property
     def splits(self) -> Splits:
-        """The three splits, found once."""
+        """The three splits, cached."""
         return self.read_splits()
 
     def source(self, split: Split) -> LabelledSource:

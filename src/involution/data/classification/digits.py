@@ -1,4 +1,4 @@
-"""The 1797 handwritten digits that ship with scikit-learn, grey, drawn on 8 x 8 pixels."""
+"""The 1797 grey images of handwritten digits in scikit-learn, of 8 x 8 pixels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
 class Digits(ClassificationDataModule):
-    """Digits 0 to 9: 1149 for training, 288 for validation, 360 for testing; nothing to download.
+    """Digits 0 to 9: 1149 for training, 288 for validation, 360 for testing. No download is needed.
 
     Training images are shifted by up to an eighth of the side: one pixel of the original.
 
     Args:
-        size: side of the square that the network sees, in pixels; a multiple of 8.
+        size: side of the square input of the network, in pixels; a multiple of 8.
         batch_size: images per step and process.
-        num_workers: of `DataModule`; for so few images, 0 is fastest.
+        num_workers: see `DataModule`; 0 is fastest for this small data set.
 
     >>> images, labels = next(iter(Digits(size=16, batch_size=32).val_dataloader()))
     >>> images.shape, labels.shape

@@ -1,4 +1,4 @@
-"""Any images on disk, one folder per class."""
+"""Images on disk, one folder per class."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from involution.data.transforms import ClassificationEvalTransform, padded_crop,
 
 
 class ImageFolder(ClassificationDataModule):
-    """One folder per class, already split or not.
+    """One folder per class, with or without folders for the splits.
 
-    With `root/train/CLASS/…`, the splits are `root/train`, `root/val` and `root/test`; a missing `val` is held out from
-    `train`, and a missing `test` is `val`. With `root/CLASS/…`, both are held out. The same images are held out in
-    every run.
+    With `root/train/CLASS/…`, the splits are `root/train`, `root/val` and `root/test`. If `val` is missing, it is held
+    out from `train`; if `test` is missing, `val` is used. With `root/CLASS/…`, both are held out. The same images are
+    held out in every run.
 
     Args:
         root: the folder.
-        size: side of the square that the network sees, in pixels.
+        size: side of the square input of the network, in pixels.
         resize: length of the short side for evaluation, before the centre is cropped, in pixels.
-        padding: largest shift of training images, in pixels, as for small images; None trains on random resized crops,
-            as for photographs.
+        padding: largest shift of training images in pixels, for small images. None uses random resized crops, for
+            photographs.
         batch_size: images per step and process.
-        val_fraction, test_fraction: share of the images of every class that is held out, where needed.
+        val_fraction, test_fraction: fraction of the images of every class that is held out if the split is missing.
         channels: 3 for RGB, 1 for grey; files are converted.
-        num_workers, max_corrupt_images: of `DataModule`.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the splits have different classes.
@@ -60,7 +60,7 @@ class ImageFolder(ClassificationDataModule):
 
     @property
     def classes(self) -> list[str]:  # type: ignore[override]
-        """The same names."""
+        """Names of the classes, in the order of the labels."""
         return self.folders
 
     @property

@@ -1,4 +1,4 @@
-"""ImageNet-1k as torchvision lays it out: `root/train/WNID/*.JPEG` and `root/val/WNID/*.JPEG`."""
+"""ImageNet-1k in the layout of torchvision: `root/train/WNID/*.JPEG` and `root/val/WNID/*.JPEG`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _INFO = ImageNetInfo("imagenet-1k")
 class ImageNet(ImageFolder):
     """ImageNet-1k as in the paper: random resized crops for training; short side 256, centre 224 for evaluation.
 
-    The validation images serve as test images too, as in all published results.
+    The validation images are also the test images, as in all published results.
 
     Args:
-        root: holds `train` and `val`, each with the 1000 folders of the WordNet ids.
+        root: folder with `train` and `val`, each with the 1000 folders of the WordNet ids.
         batch_size: images per step and process.
-        num_workers, max_corrupt_images: of `DataModule`.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the folders are not those of the 1000 classes.

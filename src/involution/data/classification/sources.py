@@ -1,4 +1,4 @@
-"""Labelled images in files or in memory, and a part of them held out."""
+"""Labelled images in files or in memory, and stratified splits of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LabelledFiles(LabelledSource):
     """Image files with their labels.
 
     Args:
-        paths: of the files.
+        paths: paths of the files.
         labels: index of the class of each.
         channels: 3 for RGB, 1 for grey; files are converted.
     """

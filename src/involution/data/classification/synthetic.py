@@ -10,15 +10,15 @@ from involution.data.transforms import ClassificationEvalTransform, padded_crop
 
 
 class Synthetic(ClassificationDataModule):
-    """Noise with random labels, to try a recipe or to measure its speed.
+    """Noise images with random labels, for testing a recipe or measuring its speed.
 
     Args:
         size: side of the square images, in pixels.
         num_classes: number of classes, named "class 0" and so on.
         batch_size: images per step and process.
-        images: in each of the three splits.
+        images: number of images in each of the three splits.
         channels: 3 for RGB, 1 for grey.
-        num_workers: of `DataModule`.
+        num_workers: see `DataModule`.
     """
 
     def __init__(

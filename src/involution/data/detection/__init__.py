@@ -1,1 +1,1 @@
-"""Images with labelled objects: boxes and, where the data set has them, masks."""
+"""Images with labelled objects: boxes and, if the data set has them, masks."""

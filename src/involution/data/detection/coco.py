@@ -1,4 +1,4 @@
-"""COCO: images in a folder per split, their objects in one JSON file per split. Lin et al., ECCV 2014."""
+"""COCO: one folder of images and one JSON file of annotations per split. Lin et al., ECCV 2014."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from involution.data.module import Split
 class COCO(DetectionDataModule):
     """The directory layout of COCO: `root/SPLIT/*.jpg` and `root/annotations/instances_SPLIT.json`.
 
-    Categories get labels from 1 in the order of their ids; results are written with the ids. Crowds are left out in
-    training and evaluated by the rules of COCO. The validation images serve as test images.
+    Categories have labels from 1 in the order of their ids; results are written with the ids. Crowds are ignored in
+    training and evaluated by the rules of COCO. The validation images are also the test images.
 
     Args:
         root: the directory.
         batch_size: images per step and process.
         train_split, val_split: names of the splits.
-        masks: read masks too, from polygons or run lengths.
-        drop_empty: leave out training images without annotations, as mmdet does.
-        group_by_aspect_ratio: batches of training images are all wider than high or all not, so that less of them is
-            padding; the last batches of both groups are filled up with images of their own.
-        augmentation: of `DetectionTrainTransform`.
-        num_workers, max_corrupt_images: of `DataModule`.
+        masks: also read masks, from polygons or run lengths.
+        drop_empty: drop training images without annotations, as mmdet does.
+        group_by_aspect_ratio: do not mix training images wider than high with others in a batch. This reduces
+            padding. The last batch of each group is filled with images of the same group.
+        augmentation: see `DetectionTrainTransform`.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
         ValueError: a file or an image is missing or cannot be read, or an annotation refers to an unknown image or
-            category; the message says which.
+            category; the message names it.
 
     Warns:
-        UserWarning: how many boxes are empty or reach out of their image. Evaluation takes them as they are; training
-            clips them, and drops those of which nothing remains.
+        UserWarning: boxes are empty or extend beyond their image; the message has their number. Evaluation uses them
+            unchanged; training clips them and drops those that are then empty.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class COCO(DetectionDataModule):
         self.drop_empty, self.group_by_aspect_ratio = drop_empty, group_by_aspect_ratio
 
     def prepare_data(self) -> None:
-        """Report missing images before the run begins. Lightning calls this in one process per node."""
+        """Report missing images before the run starts. Lightning calls this in one process per node."""
         self.train.check_files()
         self.val.check_files()
 
@@ -94,7 +94,7 @@ class COCO(DetectionDataModule):
         return self.train.is_wide() if self.group_by_aspect_ratio else None
 
     def results(self, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return detections in COCO's format of results: one entry per object, with its original category id."""
+        """Return detections in COCO's results format: one entry per object, with its original category id."""
         annotations = self.val.annotations
         image_ids = dict(zip(annotations.file_names, annotations.image_ids.tolist(), strict=True))
         category_ids = list(annotations.categories)
@@ -112,7 +112,7 @@ class COCO(DetectionDataModule):
 
 
 class COCOSource(ImageSource):
-    """One split: its images in the order of their ids, in which COCO ranks equal scores."""
+    """One split. Images are in the order of their ids, the order in which COCO ranks equal scores."""
 
     def __init__(self, root: Path, split: str, masks: bool, drop_empty: bool = False) -> None:
         self.folder, self.file, self.masks = root / split, root / "annotations" / f"instances_{split}.json", masks
@@ -122,7 +122,7 @@ class COCOSource(ImageSource):
             self.indices = self.indices[self.annotations.counts > 0]
 
     def check_files(self) -> None:
-        """Raise `ValueError` if an image does not exist. Folders are listed once: cheaper than a query per file."""
+        """Raise `ValueError` if an image does not exist. Listing each folder once is cheaper than a query per file."""
         names = self.annotations.file_names
         folders = {parent: _listed(self.folder / parent) for parent in {os.path.dirname(name) for name in names}}
         for number, name in zip(self.annotations.image_ids.tolist(), names, strict=True):

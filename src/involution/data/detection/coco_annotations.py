@@ -1,4 +1,4 @@
-"""The annotations of COCO in arrays: a tenth of the memory that they take as Python objects."""
+"""The annotations of COCO in arrays, which need a tenth of the memory of Python objects."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from involution.data.files import PathArray
 
 
 class COCOAnnotations:
-    """One file of annotations.
+    """The annotations of one file.
 
-    Entries are packed while the file is parsed, so that they never exist as Python objects all at once. Arrays are
-    shared with worker processes that are forked.
+    Entries are packed while the file is parsed, so the file is never held in memory as Python objects. Arrays are
+    shared with forked worker processes.
 
     Args:
-        file: in the format of COCO.
+        file: annotation file in the format of COCO.
         segmentations: keep polygons and run lengths.
 
     Raises:
         ValueError: the file is missing or has another format, or an annotation refers to an unknown image or category.
 
     Warns:
-        UserWarning: boxes are empty or reach out of their image.
+        UserWarning: boxes are empty or extend beyond their image.
     """
 
     categories: dict[int, str]
@@ -78,12 +78,12 @@ class COCOAnnotations:
         return self._order[self._starts[index] : self._starts[index] + self.counts[index]]
 
     def segmentation(self, row: int) -> Any:
-        """Return polygons, run lengths, or whatever is in the file."""
+        """Return the segmentation as in the file: polygons, run lengths, or any other value."""
         start = self._ends[row - 1] if row else 0
         return pickle.loads(self._segmentations[start : self._ends[row]].tobytes())
 
     def _positions(self, key: str, known: np.ndarray, packed: _Packed) -> np.ndarray:
-        """Return where the ids of the annotations are among the known ones, which are ascending."""
+        """Return the positions of ids in an ascending array of known ids."""
         wanted = np.array(getattr(packed, f"{key}s"), dtype=np.int64)
         found = np.searchsorted(known, wanted)
         if len(unknown := np.flatnonzero(~np.isin(wanted, known))):
@@ -108,7 +108,7 @@ class COCOAnnotations:
 
 
 class _Packed:
-    """Growing arrays that the parser fills."""
+    """Growable arrays that the parser fills."""
 
     IMAGE = ("id", "file_name", "height", "width")
     ANNOTATION = ("id", "image_id", "category_id", "bbox", "area")
@@ -119,7 +119,7 @@ class _Packed:
         self.segmentations, self.ends, self.keep = bytearray(), array("q"), segmentations
 
     def parse(self, file: Path) -> Any:
-        """Parse JSON; annotations become None in the result, images tuples (id, name, height, width)."""
+        """Parse JSON. In the result, annotations are None and images are tuples (id, name, height, width)."""
         try:
             with open(file, encoding="utf-8") as stream:
                 content = json.load(stream, object_hook=self._pack)
@@ -130,7 +130,7 @@ class _Packed:
         return content
 
     def _pack(self, entry: dict[str, Any]) -> Any:
-        """Take what is needed from an object of the file, which the parser has just finished."""
+        """Store the required fields of an object that the parser has just finished."""
         if entry.keys() >= set(self.IMAGE):
             return tuple(entry[key] for key in self.IMAGE)
         if not entry.keys() >= set(self.ANNOTATION):

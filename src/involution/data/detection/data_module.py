@@ -12,17 +12,17 @@ from involution.data.transforms import EvalTransform
 
 @dataclass(frozen=True)
 class DetectionEvalTransform(EvalTransform):
-    """Keep the image as it is: detectors resize images themselves."""
+    """Return the image unchanged; detectors resize images themselves."""
 
     channels: int = 3
 
 
 class DetectionDataModule(DataModule):
-    """Base of the data modules for detection.
+    """Base class of the data modules for detection.
 
     Args:
-        augmentation: of `DetectionTrainTransform`.
-        batch_size, num_workers, max_corrupt_images: of `DataModule`.
+        augmentation: see `DetectionTrainTransform`.
+        batch_size, num_workers, max_corrupt_images: see `DataModule`.
     """
 
     collate = staticmethod(DetectionBatch.collate)

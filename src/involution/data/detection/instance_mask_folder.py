@@ -1,4 +1,4 @@
-"""Images with instance masks: `images/*.jpg` and `masks/*.png`, as the Penn-Fudan pedestrians."""
+"""Images with instance masks: `images/*.jpg` and `masks/*.png`, as in the Penn-Fudan data set."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class InstanceMaskFolder(DetectionDataModule):
     """Objects of one class. In the mask of an image, 0 is the background and every other value an object.
 
     This is the layout of the pedestrians of Wang et al., "Object detection combining recognition and segmentation",
-    ACCV 2007. The validation images serve as test images.
+    ACCV 2007. The validation images are also the test images.
 
     Args:
-        root: folder with `images` and, under the same names, `masks`.
-        num_val_images: number of validation images, the same ones in every run.
+        root: folder with `images` and `masks`, whose files have the same names.
+        num_val_images: number of validation images, which are the same in every run.
         batch_size: images per step and process.
         class_name: name of the class.
-        augmentation: of `DetectionTrainTransform`.
-        num_workers, max_corrupt_images: of `DataModule`.
+        augmentation: see `DetectionTrainTransform`.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
         ValueError: a folder is missing, an image has no mask or one of another size, or too few images are left.
@@ -74,7 +74,7 @@ class InstanceMaskFolder(DetectionDataModule):
 
 
 class InstanceMasks(ImageSource):
-    """Images in a folder, and their masks in the folder `masks` beside it."""
+    """Images in a folder, and their masks in the sibling folder `masks`."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = PathArray(paths)
@@ -101,5 +101,5 @@ class InstanceMasks(ImageSource):
         values = numbers.unique()
         masks = (numbers == values[values > 0][:, None, None]).to(torch.uint8)
         boxes = masks_to_boxes(masks)
-        boxes[:, 2:] += 1  # masks_to_boxes gives the last pixel, boxes end behind it
+        boxes[:, 2:] += 1  # masks_to_boxes returns the last pixel; boxes end one pixel after it
         return {"boxes": boxes, "labels": torch.ones(len(masks), dtype=torch.int64), "masks": masks}

@@ -1,4 +1,4 @@
-"""Masks as COCO stores them: run lengths in column order, or polygons."""
+"""Masks in the formats of COCO: run lengths in column order, or polygons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def encode_mask(mask: Tensor) -> dict[str, Any]:
-    """Return a binary mask [H, W] in the compressed form of COCO's results, as JSON can hold it.
+    """Return a binary mask [H, W] in the compressed form of COCO's results, as JSON-serializable values.
 
     >>> encode_mask(torch.eye(3))
     {'size': [3, 3], 'counts': '013000'}

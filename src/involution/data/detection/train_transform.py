@@ -16,7 +16,7 @@ class DetectionTrainTransform:
     """Drop crowds, clip boxes to the image, then augment; objects without a visible pixel are removed.
 
     Args:
-        augmentation: "hflip" flips half of the images, as in the paper. "ssd" also distorts colors, pastes the image
+        augmentation: "hflip" flips half of the images, as in the paper. "ssd" also distorts colors, places the image
             into a larger black frame and crops it; Liu et al., "SSD", ECCV 2016, section 2.2.
     """
 
@@ -26,7 +26,7 @@ class DetectionTrainTransform:
         steps: list[v2.Transform] = [v2.ClampBoundingBoxes(), v2.RandomHorizontalFlip()]
         if augmentation == "ssd":
             steps += [v2.RandomPhotometricDistort(), v2.RandomZoomOut(side_range=(1.0, 2.0)), v2.RandomIoUCrop()]
-        # Clipping and cropping leave boxes without area.
+        # Clipping and cropping can produce boxes without area.
         self.transform = v2.Compose([*steps, v2.SanitizeBoundingBoxes(labels_getter=_per_object), v2.ToPureTensor()])
 
     def __call__(self, image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -42,5 +42,5 @@ class DetectionTrainTransform:
 
 
 def _per_object(example: Any) -> Sequence[Tensor]:
-    """Return the entries of the target with a row per object besides boxes and masks."""
+    """Return the entries of the target, other than boxes and masks, that have one row per object."""
     return [values for name, values in example[1].items() if name not in ("boxes", "masks")]

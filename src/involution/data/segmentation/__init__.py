@@ -1,1 +1,1 @@
-"""Images with a class at every pixel."""
+"""Images with a class label per pixel."""

@@ -1,4 +1,4 @@
-"""Cityscapes as torchvision reads it."""
+"""Cityscapes in the layout of torchvision."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _EVALUATED = sorted((kind for kind in _CLASSES if kind.train_id not in (-1, 255)
 
 
 class Cityscapes(SegmentationDataModule):
-    """5000 street scenes of 1024 x 2048 pixels: 2975 for training, 500 for validation and testing.
+    """Street scenes of 1024 x 2048 pixels, 5000 in total: 2975 for training, 500 for validation and testing.
 
-    Masks are the fine ones with the identifiers of all classes, of which 19 are evaluated; predictions are written with
-    the same identifiers. The labels of the test images are not public; the validation images serve as test images, as
-    in the paper.
+    Masks are the fine annotations with the identifiers of all classes, of which 19 are evaluated. Predictions are
+    written with the same identifiers. The labels of the test images are not public; the validation images are also the
+    test images, as in the paper.
 
     Args:
-        root: folder with `leftImg8bit` and `gtFine`, or with the two archives of these names.
+        root: folder that contains `leftImg8bit` and `gtFine`, or the two archives of these names.
         crop: height and width of training crops, in pixels of the scaled image.
         batch_size: images per step and process.
-        scale: of the images inside the network.
-        num_workers, max_corrupt_images: of `DataModule`.
+        scale: scale of the images inside the network.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
-        ValueError: the folders are missing or hold no image; and on reading, those of
+        ValueError: the folders are missing or contain no image. Reading also raises the errors of
             `involution.data.segmentation.masks.read_mask`.
     """
 

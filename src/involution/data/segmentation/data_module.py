@@ -12,13 +12,13 @@ from involution.data.segmentation.train_transform import SegmentationTrainTransf
 
 
 class SegmentationDataModule(DataModule):
-    """Base of the data modules for semantic segmentation: a subclass says where the files of a split are.
+    """Base class of the data modules for semantic segmentation. Subclasses define the files of each split.
 
     Args:
-        classes: their names.
-        eval_transform: how the masks encode the classes, and the scale.
+        classes: names of the classes.
+        eval_transform: defines the encoding of the masks and the scale.
         crop: height and width of training crops, in pixels of the scaled image.
-        batch_size, num_workers, max_corrupt_images: of `DataModule`.
+        batch_size, num_workers, max_corrupt_images: see `DataModule`.
     """
 
     eval_transform: SegmentationEvalTransform
@@ -38,12 +38,12 @@ class SegmentationDataModule(DataModule):
         self.classes = list(classes)
 
     def read_split(self, split: Split) -> list[Pair]:
-        """Find the images and masks of a split."""
+        """Return the images and masks of a split."""
         raise NotImplementedError
 
     @cached_property
     def splits(self) -> dict[str, list[Pair]]:
-        """The files of the three splits, found once."""
+        """The files of the three splits, cached."""
         splits: tuple[Split, ...] = ("train", "val", "test")
         return {split: self.read_split(split) for split in splits}
 

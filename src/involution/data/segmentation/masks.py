@@ -1,4 +1,4 @@
-"""Semantic masks: how a data set encodes its classes, and images with such masks on disk."""
+"""Semantic masks: the encoding of the classes of a data set, and images with masks on disk."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ UNKNOWN = 254  # in the table of values: neither a class nor ignored
 
 @dataclass(frozen=True)
 class SegmentationEvalTransform(EvalTransform):
-    """Keep the image as it is, and know how the masks encode the classes.
+    """Return the image unchanged; store how the masks encode the classes.
 
     Args:
-        values: value of every class in the mask files, from 0 to 255.
-        ignored: further values in the mask files, of pixels that count neither in the loss nor in the metrics.
-        colors: RGB of every class in drawn predictions, from 0 to 255.
-        scale: of the images inside the network, which scales its output back.
+        values: value of each class in the mask files, from 0 to 255.
+        ignored: further values in the mask files, of pixels that the loss and the metrics ignore.
+        colors: RGB color of each class in drawn predictions, from 0 to 255.
+        scale: scale of the images inside the network; the output has the original size.
     """
 
-    channels = 3  # no field: masks belong to color images
+    channels = 3  # not a field: images with masks are always RGB
 
     values: list[int]
     ignored: list[int]
@@ -66,11 +66,11 @@ class Pair(NamedTuple):
 
 
 class SemanticMasks(ImageSource):
-    """Image files with a mask file each.
+    """Image files with one mask file each.
 
     Args:
-        pairs: of files.
-        table: of `SegmentationEvalTransform`.
+        pairs: pairs of image and mask files.
+        table: table of `SegmentationEvalTransform`.
     """
 
     def __init__(self, pairs: Sequence[Pair], table: Tensor) -> None:
@@ -91,11 +91,11 @@ class SemanticMasks(ImageSource):
 
 
 def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
-    """Decode a mask to the class index of every pixel, uint8 [H, W], `IGNORE_INDEX` where there is none.
+    """Decode a mask to the class index of every pixel, uint8 [H, W]; `IGNORE_INDEX` for pixels without a class.
 
     Args:
-        path: of an image with one value per pixel, grey or with a palette.
-        table: of `SegmentationEvalTransform`.
+        path: path of an image with one value per pixel, grey or with a palette.
+        table: table of `SegmentationEvalTransform`.
         size: expected height and width.
 
     Raises:
@@ -107,7 +107,7 @@ def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
     try:
         with Image.open(path) as file:
             values = torch.from_numpy(np.array(file).astype(np.int64))
-    except Exception as error:  # Pillow raises almost any type for a broken file
+    except Exception as error:  # Pillow raises almost any type for a corrupt file
         raise CorruptImageError(f"mask: expected a file that can be decoded, got {path} ({error})") from None
     if values.shape != tuple(size):
         got = " x ".join(map(str, values.shape))

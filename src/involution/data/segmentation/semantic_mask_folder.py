@@ -1,4 +1,4 @@
-"""Images with semantic masks on disk, as CamVid."""
+"""Images with semantic masks on disk, such as CamVid."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from involution.data.segmentation.masks import Pair, SegmentationEvalTransform
 class SemanticMaskFolder(SegmentationDataModule):
     """`root/SPLIT/images/NAME.*` and `root/SPLIT/masks/NAME.png`, where SPLIT is train, val or test.
 
-    A missing `test` is `val`. In a mask, 0 is the first class, 1 the second, and so on.
+    If `test` is missing, `val` is used. In a mask, 0 is the first class, 1 the second, and so on.
 
     Args:
         root: the folder.
-        classes: names, and the RGB color of each in drawn predictions, from 0 to 255.
+        classes: names of the classes, and the RGB color of each in drawn predictions, from 0 to 255.
         ignored: value of pixels without a class, or None.
         crop: height and width of training crops, in pixels of the scaled image.
         batch_size: images per step and process.
-        scale: of the images inside the network.
-        num_workers, max_corrupt_images: of `DataModule`.
+        scale: scale of the images inside the network.
+        num_workers, max_corrupt_images: see `DataModule`.
 
     Raises:
-        ValueError: a folder is missing or holds no image, or an image has no mask; and on reading, the errors of
+        ValueError: a folder is missing or contains no image, or an image has no mask. Reading also raises the errors of
             `involution.data.segmentation.masks.read_mask`.
     """
 

@@ -13,23 +13,23 @@ from involution.data.batch import IGNORE_INDEX
 
 SCALES = (0.5, 2.0)
 SHARE = 0.75  # largest share of the labelled pixels of a crop that one class may have
-TRIES = 10  # number of crops that are drawn to find such a one
+TRIES = 10  # maximum number of crops that are drawn to satisfy this
 
 
 class SegmentationTrainTransform:
     """Scale by 0.5 to 2, crop, flip half of the images, distort colors.
 
-    The training of the released segmentors. Crops are drawn again while one class fills more than three quarters.
-    Colors are distorted as in Liu et al., "SSD", ECCV 2016, section 2.2, each step for half of the images: brightness
-    by 1/8 (here a factor), contrast and saturation by 1/2, hue by a tenth of the circle. Crops beyond the image are
-    filled with black pixels that are ignored.
+    This is the training transform of the released segmentors. Crops are redrawn if one class fills more than three
+    quarters. Colors are distorted as in Liu et al., "SSD", ECCV 2016, section 2.2, each step for half of the images:
+    brightness by 1/8 (here a factor), contrast and saturation by 1/2, hue by a tenth of the circle. Crops that exceed
+    the image are padded with black pixels, which are ignored.
 
     Args:
-        crop: height and width, in pixels.
-        scale: fixed factor on the size of the image, besides the random one.
+        crop: height and width of the crop, in pixels.
+        scale: fixed scale of the image, multiplied by the random one.
 
     Shape:
-        uint8 [3, H, W] and uint8 [H, W] → the same of the size of the crop.
+        uint8 [3, H, W] and uint8 [H, W] → the same dtypes and ranks, of the size of the crop.
     """
 
     def __init__(self, crop: Sequence[int], scale: float = 1.0) -> None:
@@ -70,7 +70,7 @@ class SegmentationTrainTransform:
         return top, left
 
     def cut(self, image: Tensor, top: int, left: int, fill: int) -> Tensor:
-        """Return the crop at that corner, filled at the bottom and on the right where the image ends."""
+        """Return the crop at that corner, padded at the bottom and on the right beyond the image."""
         height, width = self.crop
         part = image[..., top : top + height, left : left + width]
         whole = part.new_full((*part.shape[:-2], height, width), fill)
