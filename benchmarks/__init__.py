@@ -1,1 +1,1 @@
-"""Measurements, their records in results/measured, and the tables and pictures made from them."""
+"""Benchmarks, their records in results/measured, and the tables and pictures generated from the records."""

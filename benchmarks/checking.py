@@ -1,4 +1,4 @@
-"""What is not as it should be: old records, pages that are not current, figures that no record supports."""
+"""Checks for outdated records, outdated pages, and figures that no record supports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = re.compile(r"<!-- source: [^>]+ -->")
 
 
 def old_records() -> list[str]:
-    """Return a line for every record whose code has changed since, or whose age cannot be known."""
+    """Return a line for each record whose code has changed since, or whose age is unknown."""
     lines = []
     for path in sorted(MEASURED.rglob("*.json")):
         reason = age(Record.read(path))
@@ -29,7 +29,7 @@ def old_records() -> list[str]:
 
 
 def age(record: Record) -> str | None:
-    """Return why a record is old, None if it is not."""
+    """Return why a record is outdated, None if it is current."""
     if record.commit is None:
         return "its commit was not recorded"
     if not git("cat-file", "-t", record.commit):
@@ -53,7 +53,7 @@ def code_of(record: Record) -> list[str]:
 
 
 def problems() -> list[str]:
-    """Return a line for every page or picture to render, and for every figure that no record supports."""
+    """Return a line for each page or picture to render, and for each figure that no record supports."""
     lines = [f"stale: {path.relative_to(ROOT)}; run: python -m benchmarks render" for path in stale()]
     for page in pages():
         lines += [f"{page.relative_to(ROOT)}:{line}: no record: {figure}" for line, figure in unsupported(page)]
@@ -61,7 +61,7 @@ def problems() -> list[str]:
 
 
 def unsupported(page: Path) -> list[tuple[int, str]]:
-    """Return line and text of the figures in prose that neither stand in a generated block nor name their source."""
+    """Return line and text of the figures in prose that are not in a generated block and do not name their source."""
 
     def blank(match: re.Match[str]) -> str:
         return re.sub(r"[^\n]", " ", match[0])

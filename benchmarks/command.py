@@ -18,7 +18,7 @@ from benchmarks.registry import BENCHMARKS, GROUPS, find
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 if `check` found something to do, 2 for a wrong argument."""
+    """Run a command; return the exit status: 0, 1 if `check` found a problem, 2 for an invalid argument."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     at = words.index("--") if "--" in words else len(words)
     parser = _parser()
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def show(given: argparse.Namespace) -> int:
-    """Print what there is."""
+    """List the benchmarks."""
     for name, members in GROUPS.items():
         print(f"{name:<20} all of: {', '.join(members)}")
     for name, benchmark in BENCHMARKS.items():
@@ -90,7 +90,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def render(given: argparse.Namespace) -> int:
-    """Fill and draw."""
+    """Update the generated tables and pictures."""
     from benchmarks import rendering
 
     for path in rendering.render():
@@ -99,7 +99,7 @@ def render(given: argparse.Namespace) -> int:
 
 
 def check(given: argparse.Namespace) -> int:
-    """Print what is old, what is to be rendered and what no record supports; old records alone are no failure."""
+    """Print outdated records, pages to render and unsupported figures. Outdated records alone are not a failure."""
     from benchmarks import checking
 
     for line in checking.old_records():

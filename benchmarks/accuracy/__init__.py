@@ -1,1 +1,1 @@
-"""Training runs and their test figures."""
+"""Training runs and their test metrics."""

@@ -23,7 +23,7 @@ def run(options: Options) -> Measured:
 
 
 def measure(run: Path, root: str) -> Row:
-    """Return what a run is, how it went, and its test figures."""
+    """Return the settings of a run, its learning curves, and its test metrics."""
     config = finished.config(run)
     given, trainer = config["model"]["init_args"], config["trainer"]
     precision, network, neck = trainer["precision"] or "32-true", given["network"], given["options"]["neck"]

@@ -1,4 +1,4 @@
-"""What a finished run of `involution fit` has left in its folder."""
+"""Read the folder of a finished run of `involution fit`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tested(run: Path, root: str, checkpoint: str) -> Row:
 
 
 def duration_s(run: Path) -> int:
-    """Return the seconds between the first and the last figure that was logged."""
+    """Return the seconds between the first and the last logged value."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     times = [event.wall_time for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
@@ -44,7 +44,7 @@ def duration_s(run: Path) -> int:
 
 
 def curve(run: Path, names: Sequence[str]) -> list[dict[str, float]]:
-    """Return what was logged at the end of every epoch."""
+    """Return the values logged at the end of each epoch."""
     epochs: dict[int, dict[str, float]] = {}
     with (run / "metrics.csv").open() as file:
         for row in csv.DictReader(file):

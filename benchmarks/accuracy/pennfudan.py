@@ -24,7 +24,7 @@ def run(options: Options) -> Measured:
 
 
 def measure(run: Path, root: str) -> Row:
-    """Return how a run went, and its test figures."""
+    """Return the learning curves of a run, and its test metrics."""
     names = [*(f"train/{loss}" for loss in LOSSES), *(f"val/{figure}" for figure in FIGURES)]
     return {
         "epochs": finished.config(run)["trainer"]["max_epochs"],

@@ -1,9 +1,10 @@
-"""Train a recipe with several seeds and measure it on its test images.
+"""Train a recipe with several seeds and evaluate it on its test images.
 
     python -m benchmarks run accuracy -- digits
     python -m benchmarks run accuracy -- cifar10 --seeds 0 --label 3-epochs -- --data.root PATH --trainer.max_epochs 3
 
-What follows the second `--` goes to `involution fit` and `involution test`. The record is accuracy/RECIPE[-LABEL].json.
+Arguments after the second `--` are passed to `involution fit` and `involution test`. The record is
+accuracy/RECIPE[-LABEL].json.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from benchmarks.measuring.record import ROOT
 
 
 def run(options: Options) -> Measured:
-    """Train and test with every seed."""
+    """Train and test with each seed."""
     words = list(options.arguments) or (["digits"] if options.dry_run else [])
     at = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(prog="python -m benchmarks run accuracy --", description="Train and test.")
@@ -39,7 +40,7 @@ def run(options: Options) -> Measured:
 
 
 def measure(seed: int, arguments: Sequence[str]) -> Row:
-    """Return the test figures of one run and the duration of its training."""
+    """Return the test metrics of one run and the duration of its training."""
     arguments = ["--seed_everything", str(seed), *arguments]
     fitted = involution("fit", *arguments)
     tested = involution("test", *arguments, "--ckpt_path", fitted["ckpt_path"])
@@ -47,7 +48,7 @@ def measure(seed: int, arguments: Sequence[str]) -> Row:
 
 
 def involution(*arguments: str) -> Row:
-    """Run a command and return its answer."""
+    """Run a command and return its output."""
     command = [sys.executable, "-m", "involution", *arguments, "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
     return dict(json.loads(done.stdout))

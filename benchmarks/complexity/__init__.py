@@ -1,1 +1,1 @@
-"""Parameters and multiply-adds of every network that is compared."""
+"""Parameters and multiply-adds of all networks in the comparison."""

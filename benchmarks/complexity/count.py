@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of every network that results/published.toml names.
+"""Parameters and arithmetic of all networks in results/published.toml.
 
 Only shapes are computed, so the figures are the same on every machine.
 """
@@ -15,14 +15,14 @@ from involution.models.counting.complexity import profile
 
 
 def run(options: Options) -> Measured:
-    """Count."""
+    """Count all networks."""
     networks = {key(row): row for row in rows()}
     chosen = list(networks)[:1] if options.dry_run else list(networks)
     return Measured([{"network": name, **count(networks[name])} for name in chosen])
 
 
 def count(row: Row) -> Row:
-    """Return what the tables need of a network."""
+    """Return the counts of a network that the tables use."""
     found = profile(row["model"], row.get("input_size"), **row.get("arguments", {}))
     frozen = found["trainable_params"] != found["params"]
     columns = ("params", *(["trainable_params"] if frozen else []), "macs", "published_flops")
@@ -30,7 +30,7 @@ def count(row: Row) -> Row:
 
 
 def rows() -> Iterator[Row]:
-    """Yield every published row that names a network, and the controls, of which nothing is published."""
+    """Yield each published row that names a network, and the controls, which have no published values."""
     for table in tomllib.loads(PUBLISHED.read_text()).values():
         yield from (row for row in table.get("rows", []) if "model" in row)
     yield from ({"model": name} for name in CONTROLS)

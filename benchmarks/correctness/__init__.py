@@ -1,1 +1,1 @@
-"""Are the operators right wherever they may be called?"""
+"""Correctness of the operators on random arguments."""

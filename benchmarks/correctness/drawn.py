@@ -1,4 +1,4 @@
-"""Drawn cases of the operators: tensors of any layout and the values that float64 gives."""
+"""Random cases of the operators: tensors of any layout, and expected values in float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREADS = (1, 3, 7)
 
 @dataclass(frozen=True)
 class Case:
-    """One call of every operator."""
+    """The arguments of one call of each operator."""
 
     dtype: str
     threads: int
@@ -46,7 +46,7 @@ class Case:
 
 
 def draw(seed: int) -> Case:
-    """Draw a case; every seed has its own."""
+    """Draw the case of a seed."""
     choose = random.Random(seed)
 
     def pair(least: int, most: int) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def draw(seed: int) -> Case:
 
 
 def tensors(case: Case) -> dict[str, Tensor]:
-    """Make the arguments."""
+    """Create the arguments."""
     generator = torch.Generator().manual_seed(case.seed)
     taps, channels = case.groups * case.window[0] * case.window[1], case.groups * case.group_channels
     shapes = {
@@ -93,7 +93,7 @@ def tensors(case: Case) -> dict[str, Tensor]:
 
 
 def place(t: Tensor, how: str) -> Tensor:
-    """Return [B, C, H, W] with other strides; one that is expanded repeats its first image and column."""
+    """Return [B, C, H, W] with other strides. An expanded tensor repeats its first image and column."""
     if how == "channels_last":
         return t.contiguous(memory_format=torch.channels_last)
     if how == "sliced":
@@ -106,7 +106,7 @@ def place(t: Tensor, how: str) -> Tensor:
 
 
 def computed(case: Case, t: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield what the operators give."""
+    """Yield the outputs of the operators."""
     ops = torch.ops.involution
     geometry = (list(case.stride), list(case.padding), list(case.dilation))
     window, bias = list(case.window), t["bias"] if case.bias else None
@@ -121,7 +121,7 @@ def computed(case: Case, t: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def expected(case: Case, t: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Compute the same in float64 by the plain formula."""
+    """Compute the expected outputs in float64 by the formula."""
     t = {name: value.double() for name, value in t.items()}
     geometry = (list(case.stride), list(case.padding), list(case.dilation))
     size, window, bias = list(case.size), list(case.window), t["bias"] if case.bias else None
@@ -141,7 +141,7 @@ def expected(case: Case, t: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def errors(case: Case) -> dict[str, float]:
-    """Return the error of every result in units of what its dtype allows; above 1 it is wrong."""
+    """Return the error of each result relative to the tolerance of its dtype; values above 1 are failures."""
     before = torch.get_num_threads()
     t = tensors(case)
     torch.set_num_threads(case.threads)
@@ -159,5 +159,5 @@ def errors(case: Case) -> dict[str, float]:
 
 
 def describe(case: Case) -> dict[str, Any]:
-    """Return the case as JSON takes it."""
+    """Return the case as JSON-serializable values."""
     return asdict(case)

@@ -1,4 +1,4 @@
-"""Drawn cases of the compiled operators on CPU, on every instruction set that the processor has.
+"""Random cases of the compiled operators on CPU, for each instruction set that the processor supports.
 
 python -m benchmarks run operator-cases [-- CASES]
 """
@@ -19,7 +19,7 @@ CASES = 10_000
 
 
 def run(options: Options) -> Measured:
-    """Give each instruction set its share of the cases, in a process of its own."""
+    """Divide the cases among the instruction sets; each runs in a separate process."""
     count = 30 if options.dry_run else int(options.arguments[0]) if options.arguments else CASES
     best = cpu.status()["instruction_set"]
     if best is None:

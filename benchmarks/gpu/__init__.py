@@ -1,1 +1,1 @@
-"""The Triton programs: what they must move and multiply, and what their machine code costs."""
+"""The Triton programs: bytes, multiply-adds, and instruction counts of the machine code."""

@@ -1,10 +1,10 @@
-"""Compile the Triton programs for GPUs that need not be there, and count what their machine code costs.
+"""Compile the Triton programs for GPU architectures, and count the instructions. No GPU is needed.
 
     python -m benchmarks run gpu-code [-- --all]
 
-All pairs of layout, group width, type, window, stride and architecture, about 10 minutes on one core;
-`--all` takes all combinations. Instructions per multiply-add, in the innermost loop over the window, are what the
-operators are bound by when memory is not: a multiprocessor of NVIDIA's issues four a cycle.
+The default covers all pairs of layout, group width, type, window, stride and architecture, and takes about 10 minutes
+on one core; `--all` covers all combinations. If an operator is not bound by memory, it is bound by the number of
+instructions per multiply-add in the innermost loop over the window: an NVIDIA multiprocessor issues four per cycle.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)[A
 
 
 def run(options: Options) -> Measured:
-    """Compile and count, in processes of their own: Triton's driver is replaced there."""
+    """Compile and count in separate processes, in which Triton's driver is replaced."""
     os.environ.pop("TRITON_INTERPRET", None)
     cases = [*READ, *every()] if "--all" in options.arguments else selection()
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -40,7 +40,7 @@ def run(options: Options) -> Measured:
 
 
 def rows(case: Case) -> list[dict[str, Any]]:
-    """Compile a case and count every program of it; of the launches for every phase of a stride, the costliest."""
+    """Compile a case and count each of its programs. Of the launches for the phases of a stride, take the costliest."""
     found: dict[str, dict[str, Any]] = {}
     for launch in launch_all(case):
         costs = {**asdict(case), "program": launch["program"], **count(launch["binary"], case.arch)}
@@ -112,7 +112,7 @@ def _tool(*arguments: str) -> str:
 
 
 def main() -> None:
-    """Print what some cases cost, or what is launched for images of one size."""
+    """Print the counts of some cases, or the launches for images of one size."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     for name, values in AXES.items():
         parser.add_argument("--" + name.replace("_", "-"), type=type(values[0]), help=f"of {values}")

@@ -1,4 +1,4 @@
-"""The CUDA operators against the reference in float64, before anything is timed."""
+"""Compare the CUDA operators with the float64 reference before timing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 def calls(module: Any, t: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Return the operators of a module, to be called on the operands `t`."""
+    """Return the operators of a module as functions of the operands `t`."""
     x, grad, kernel, groups = t["x"], t["grad"], t["kernel"], t["groups"]
     window, geometry = t["window"], t["geometry"]
     span = (t["reduced"], t["weight"], t["bias"], groups, window, *geometry)
@@ -34,7 +34,7 @@ def check(device: torch.device, dry_run: bool) -> list[Row]:
     """Return the errors of the CUDA operators, ‖got − true‖ / ‖true‖.
 
     Raises:
-        ValueError: one is too large.
+        ValueError: an error is too large.
     """
     rows: list[Row] = []
     cudnn: Any = torch.backends.cudnn

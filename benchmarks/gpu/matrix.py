@@ -1,4 +1,4 @@
-"""The cases that the Triton programs are compiled for, and what the operators launch in them."""
+"""The cases that the Triton programs are compiled for, and the launches of the operators in each case."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ READ = [
 
 
 def every(**chosen: Any) -> list[Case]:
-    """Return all cases of the matrix, or those of some values."""
+    """Return all cases of the matrix, or those with the given values."""
     axes = {**AXES, **{name: (value,) for name, value in chosen.items()}}
     return [Case(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
 
 
 def selection() -> list[Case]:
-    """Return a part of the matrix in which any two values meet, and the cases that are read."""
+    """Return a subset of the matrix that covers all pairs of values, and the cases shown in the tables."""
 
     def pairs(case: Case) -> set[Any]:
         return set(itertools.combinations([(name, getattr(case, name)) for name in AXES], 2))
@@ -78,11 +78,11 @@ def selection() -> list[Case]:
 
 
 class Target:
-    """What compiling asks of a driver: the target, one device, one stream."""
+    """The part of a driver that compilation needs: the target, one device, one stream."""
 
     def __init__(self, arch: str) -> None:
         self.target = TARGETS[arch]
-        self.device = list(TARGETS).index(arch)  # Triton keeps what it compiled by the number of the device
+        self.device = list(TARGETS).index(arch)  # Triton caches compiled programs by device index
 
     def get_current_target(self) -> GPUTarget:
         return self.target
@@ -95,7 +95,7 @@ class Target:
 
 
 def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
-    """Compile and remember what was to be launched."""
+    """Compile and record each launch without executing it."""
     binary = launch_and_run(self, *args, grid=grid, warmup=True, **kwargs)
     name = self.fn.__name__ + ("_spanned" if kwargs["plan"].TR and self.fn.__name__ != "grad_span" else "")
     launches.append({"program": name, "binary": binary})
@@ -103,7 +103,7 @@ def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) 
 
 
 def launch_all(case: Case, batch: int = 256, size: tuple[int, int] | None = None) -> list[dict[str, Any]]:
-    """Call every operator as a block of RedNet does; return what would have been launched."""
+    """Call each operator as in a block of RedNet; return the recorded launches."""
     driver.set_active(Target(case.arch))
     JITFunction.run = compile_only
     torch.version.hip = "compiled" if case.arch.startswith("gfx") else None

@@ -1,4 +1,4 @@
-"""Tables of docs/gpu.md: what the operators must move and multiply, and what their machine code costs."""
+"""Tables of docs/gpu.md: bytes and multiply-adds of the operators, and instruction counts of the machine code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MATRIX = 989e12 / 2  # multiply-adds a second, bfloat16
 
 
 def least() -> str:
-    """Count bytes and multiply-adds of one block, batch 256, bfloat16; the floors they imply on an H200."""
+    """Count bytes and multiply-adds of one block, batch 256, bfloat16, and the lower bounds of the time on an H200."""
     lines = []
     for stage in STAGES:
         pixels = BATCH * stage.side**2
@@ -38,7 +38,7 @@ def least() -> str:
 
 
 def code() -> str:
-    """Print what the machine code of every program costs in RedNet's first and last stage, for an H100."""
+    """Return the instruction counts of each program in RedNet's first and last stage, for an H100."""
     lines = []
     for row in load("gpu/gpu-code").rows:
         read = row["arch"] == "sm_90" and row["window"] == WINDOW and row["stride"] == 1
@@ -53,7 +53,7 @@ def code() -> str:
 
 
 def matrix() -> str:
-    """Print the most that any program takes, for every architecture, layout, group width and window."""
+    """Return the maximum over all programs, for each architecture, layout, group width and window."""
     rows, lines = load("gpu/gpu-code").rows, []
     for axis in ("arch", "layout", "group_channels", "dtype", "window", "stride"):
         for value in dict.fromkeys(row[axis] for row in rows):

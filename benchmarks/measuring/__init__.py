@@ -1,1 +1,1 @@
-"""How anything is timed, described and recorded."""
+"""Timing, memory measurement and records."""

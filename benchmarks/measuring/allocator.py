@@ -1,8 +1,8 @@
-"""The allocator of CPU memory: glibc with its defaults, or glibc told to keep the memory that is freed.
+"""The allocator of CPU memory: glibc with default settings, or glibc configured to keep freed memory.
 
-With its defaults, glibc returns a freed block of more than 32 MiB to the system, and the system clears every page of
-the next one. For feature maps of a large batch that costs as much as a layer. Both settings occur in production: many
-servers preload an allocator that keeps memory.
+By default, glibc returns a freed block of more than 32 MiB to the system, and the system clears every page of the next
+allocation. For feature maps of a large batch, this takes as long as a layer. Both settings occur in production: many
+servers preload an allocator that keeps freed memory.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NAMES = {"default": "glibc", "keep": "glibc, keeping freed memory"}
 
 
 def name() -> str:
-    """Name the setting of this process, as it is recorded."""
+    """Return the name of the setting of this process, for the record."""
     return NAMES["keep" if os.environ.items() >= KEEPING.items() else "default"]
 
 
 def restart_with(setting: str) -> None:
-    """Start this command again with the setting, unless it has it. glibc reads it when a process starts."""
+    """Restart this command with the setting if necessary. glibc reads the setting when a process starts."""
     if name() != NAMES[setting]:
         clean = {key: value for key, value in os.environ.items() if key not in KEEPING}
         environment = {**clean, **(KEEPING if setting == "keep" else {})}

@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work."""
+"""Peak memory of a function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.measuring.timing import Work
 
 
 def peak_memory_mib(work: Work, device: torch.device) -> float:
-    """Return how many MiB `work` takes at its peak above what is allocated before it; NaN where no system call says."""
+    """Return the peak memory of `work` in MiB above the memory allocated before; NaN if the system does not report it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -39,7 +39,7 @@ def _resident_mib(field: str) -> float:
 
 
 def in_new_process(module: str, function: str, *arguments: Any) -> Any:
-    """Call a function of a module in a process that has done nothing else; return its answer through JSON."""
+    """Call a function of a module in a fresh process; return its result through JSON."""
     call = f"import json, {module}; print(json.dumps({module}.{function}(*{arguments!r})))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", call], cwd=root, check=True, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""What a benchmark is told, and what it gives back."""
+"""The options and the result of a benchmark."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """How a benchmark is run.
+    """Options of a benchmark run.
 
     Attributes:
         target: the device that is measured, "cpu" or "cuda".
-        device: what computes: the target, or the CPU in a dry run on a machine without a GPU.
-        dry_run: use tiny shapes, one sample and no compiler. The figures mean nothing and are not written.
-        budget: limits the time; what does not fit is skipped and named in the record.
-        arguments: those after `--` on the command line, which belong to the benchmark.
+        device: the device that computes: the target, or the CPU in a dry run on a machine without a GPU.
+        dry_run: use tiny shapes, one sample and no compiler. The figures are meaningless and are not written.
+        budget: time limit. Cases that do not fit are skipped and named in the record.
+        arguments: arguments of the benchmark itself, after `--` on the command line.
     """
 
     target: str
@@ -38,9 +38,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a benchmark found: rows of figures, and the settings that hold for all of them.
+    """Result of a benchmark: rows of figures, and the settings that hold for all rows.
 
-    `variant` distinguishes several records of one benchmark, for example one per recipe; it is part of the file name.
+    `variant` distinguishes the records of one benchmark, for example one per recipe. It is part of the file name.
     """
 
     rows: list[Row]

@@ -1,4 +1,4 @@
-// Multiply-adds on registers alone: what no code on this processor can exceed.
+// Multiply-adds on registers only: an upper bound for all code on this processor.
 #include <cstdint>
 
 #if defined(__AVX512F__)

@@ -1,4 +1,4 @@
-"""What the machine can do at most: multiply-adds and bytes a second."""
+"""The limits of the machine: multiply-adds and bytes per second."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ REGISTERS, PRODUCT = "fused multiply-adds on registers", "matrix product"
 def limits(options: Options) -> Row:
     """Measure the limits of the device.
 
-    On a CPU, float32 multiply-adds are those of a loop on registers, which nothing exceeds: its fastest sample. On a
-    GPU they are those of a large matrix product in each dtype. Copied bytes are counted twice, read and written.
+    On a CPU, the limit of float32 multiply-adds is the fastest sample of a loop on registers, which no code exceeds. On
+    a GPU, it is a large matrix product in each dtype. Copied bytes are counted twice, as read and written.
     """
     device, dry = options.device, options.dry_run
     source = torch.zeros(
@@ -56,13 +56,13 @@ def _of_gpu(options: Options, works: dict[str, Work], copied: int) -> Row:
 
 
 def share(limit: Row, macs: float, dtype: str, seconds: float) -> float | None:
-    """Return the multiply-adds a second as a share of the limit, None where there is none for the dtype."""
+    """Return the multiply-adds per second as a fraction of the limit, None if the dtype has no limit."""
     most = limit["macs_per_s"].get(dtype)
     return macs / seconds / most if most else None
 
 
 def register_loop(rounds: int) -> Any:
-    """Return a function that multiplies and adds on all threads and returns how often; None without a compiler."""
+    """Return a function that runs multiply-adds on all threads and returns their number; None without a compiler."""
     library = _library()
     if library is None:
         return None

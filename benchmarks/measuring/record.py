@@ -1,4 +1,4 @@
-"""The record of a benchmark: one JSON file in results/measured with the figures and how they came about."""
+"""The record of a benchmark: one JSON file in results/measured with the figures and their provenance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSIONS = ("torch", "torchvision", "timm", "triton")
 
 @dataclass(frozen=True)
 class Record:
-    """Figures and their provenance. None stands for what was not recorded.
+    """Figures and their provenance. None denotes values that were not recorded.
 
     Names of figures end with their unit: `_ms`, `_s`, `_mib`, `_bytes`, `_per_s`. `macs` are multiply-adds, and counts
     and ratios have no unit. Names with a slash are metrics as Lightning logs them: losses, and figures from 0 to 1.
@@ -32,14 +32,14 @@ class Record:
     Attributes:
         schema: version of this layout.
         benchmark: its name in `python -m benchmarks list`.
-        command: what was run; paths of the machine are replaced by PATH.
+        command: command line; paths of the machine are replaced by PATH.
         commit: the commit of the code that was measured.
         dirty: whether the code had uncommitted changes.
         machine: processor, threads, instruction set, allocator, GPU.
         versions: of Python and the libraries.
-        settings: what holds for all rows, for example the batch size.
-        skipped: what did not fit into the time budget.
-        notes: what a reader has to know besides.
+        settings: settings that hold for all rows, for example the batch size.
+        skipped: cases that did not fit into the time budget.
+        notes: further information for readers.
         rows: the figures.
     """
 
@@ -70,7 +70,7 @@ class Record:
         return cls(**found)
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON that a person can read and git can compare."""
+        """Write the record as formatted JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
@@ -133,7 +133,7 @@ def _version(name: str) -> str | None:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Return the commit of the code, and whether the code differs from it; None outside a git checkout."""
+    """Return the commit of the code, and whether the code has uncommitted changes; None outside a git checkout."""
     head = git("rev-parse", "HEAD")
     changes = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks", "configs")
     return head or None, bool(changes) if head else None

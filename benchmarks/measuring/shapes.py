@@ -1,4 +1,4 @@
-"""The shapes in which RedNet-50 uses its involutions on images of 224 x 224 pixels."""
+"""The shapes of the involutions of RedNet-50 for images of 224 x 224 pixels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def images(
 def operands(
     stage: Stage, batch: int, memory_format: torch.memory_format = torch.channels_last, **where: Any
 ) -> dict[str, Any]:
-    """Return the arguments of the operators in one block of RedNet; `where` has their dtype and device."""
+    """Return the arguments of the operators in one block of RedNet; `where` contains their dtype and device."""
 
     def new(channels: int) -> Tensor:
         return images(batch, channels, stage.side, memory_format, **where)

@@ -1,7 +1,7 @@
-"""How anything here is timed, whatever the device.
+"""Timing on all devices.
 
-What is compared is timed in turns, so that a machine that slows down slows all of it. The median is reported with the
-quartiles around it. Work on a GPU is timed by its events, work on a CPU by the clock.
+Functions that are compared are timed in turns, so that a change of clock rate affects all of them. The median is
+reported with the quartiles. GPU work is timed with CUDA events, CPU work with the clock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Name = TypeVar("Name")
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: the median of all samples, the quartiles around it, the fastest sample."""
+    """Seconds per call: median, quartiles and minimum of all samples."""
 
     median: float
     low: float
@@ -35,7 +35,7 @@ class Timing:
 
 
 class Budget:
-    """Seconds that a benchmark may take; what does not fit is skipped and named."""
+    """Time budget of a benchmark in seconds. Cases that do not fit are skipped and named."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
@@ -46,7 +46,7 @@ class Budget:
         return self.end - time.monotonic()
 
     def allows(self, name: str, seconds: float) -> bool:
-        """Return whether `name`, which takes about `seconds`, still fits; if not, remember that it was skipped."""
+        """Return whether `name`, which takes about `seconds`, still fits. If not, add it to the skipped cases."""
         fits = seconds <= self.left()
         if not fits:
             self.skipped.append(name)
@@ -66,14 +66,14 @@ def interleaved(
     """Time all `works` in turns.
 
     Args:
-        works: what is timed, by name.
-        device: whose time it is.
-        seconds: how long all of them are timed together, about.
-        least: smallest number of samples of each.
-        most: largest number of samples of each.
-        sample: calls that are shorter than this many seconds are timed several at once.
-        warmup: calls of each before any is timed; they fill caches and run compilers.
-        before: called with the name before every sample, untimed.
+        works: functions to time, by name.
+        device: device that is timed.
+        seconds: approximate total time of all samples.
+        least: minimum number of samples of each.
+        most: maximum number of samples of each.
+        sample: minimum duration of a sample in seconds; shorter calls are repeated within a sample.
+        warmup: number of untimed calls of each at the start, which fill caches and run compilers.
+        before: called with the name before each sample, not timed.
     """
     prepare = before or (lambda name: None)
     calls, total = {}, 0.0
@@ -94,7 +94,7 @@ def interleaved(
 
 
 def _time(work: Work, calls: int, device: torch.device) -> float:
-    """Return the mean seconds of `calls` calls in a row."""
+    """Return the mean seconds of `calls` consecutive calls."""
     if device.type == "cuda":
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()

@@ -1,1 +1,1 @@
-"""Memory that networks take."""
+"""Memory usage of networks."""

@@ -1,6 +1,6 @@
-"""Memory that segmentors take to segment an image of Cityscapes, as a whole and in windows.
+"""Memory usage of segmentors on an image of Cityscapes, as a whole and in windows.
 
-MiB at the peak above the weights and the image, each in a process of its own: one forward pass in float32, from the
+Peak memory in MiB above the weights and the image, each in a separate process: one forward pass in float32, from the
 image to the mask.
 """
 
@@ -25,7 +25,7 @@ NETWORKS = [
 
 
 def run(options: Options) -> Measured:
-    """Measure every network in both ways."""
+    """Measure each network in both modes."""
     networks = [("semantic_fpn", "rednet26", "involution")] if options.dry_run else NETWORKS
     size, window = (TINY_SIZE, TINY_WINDOW) if options.dry_run else (SIZE, WINDOW)
     rows = []
@@ -43,7 +43,7 @@ def run(options: Options) -> Measured:
 
 
 def measure(segmentor: str, backbone: str, neck: str, size: tuple[int, int], window: tuple[int, int] | None) -> float:
-    """Return the MiB of one network, in a process that has done nothing else."""
+    """Return the MiB of one network, in a fresh process."""
     data = Cityscapes("", size, batch_size=1)
     task = Segmentation(
         segmentor,

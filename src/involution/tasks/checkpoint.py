@@ -1,8 +1,8 @@
-"""Tasks from checkpoints: the weights that a run has saved, and all that is needed to use them.
+"""Load tasks from checkpoints.
 
-A checkpoint says of itself which network it is of. These are a stranger's values: they are believed as far as networks
-of timm's registry and plain arguments go. Arguments that would have timm read another file or fetch weights are left
-out, and weights must fit in number and shape before a network of that size is made.
+A checkpoint contains the name and the arguments of its network. These values are not trusted: only networks of timm's
+registry and plain arguments are accepted. Arguments that would make timm read another file or download weights are
+ignored. The number and the shapes of the weights are checked before the network is created.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fix
 
 
 def read_checkpoint(path: str | Path, argument: str = "ckpt_path") -> Saved:
-    """Return the contents of a checkpoint of `involution fit`, its tensors mapped from the file.
+    """Return the contents of a checkpoint of `involution fit`, with memory-mapped tensors.
 
     Raises:
         ValueError: there is no such file, or it is not such a checkpoint.
@@ -45,9 +45,9 @@ def read_checkpoint(path: str | Path, argument: str = "ckpt_path") -> Saved:
 
 
 def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
-    """Return the task that a checkpoint was saved from, with its network, weights, classes and eval_transform.
+    """Return the task of a checkpoint, with its network, weights, classes and eval_transform.
 
-    It cannot be trained further: it has neither optimizer nor schedule.
+    The task has no optimizer and no schedule, so it cannot be trained further.
 
     Raises:
         ValueError: there is no such file, or it is not such a checkpoint.
@@ -62,7 +62,7 @@ def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
         task = kind(**arguments)
     except ValueError:
         raise
-    except Exception as error:  # what values of any kind make a builder raise is of almost any kind
+    except Exception as error:  # with arbitrary values, a builder can raise almost any exception
         facts = {name: value for name, value in arguments.items() if name not in LEARNING}
         raise ValueError(
             f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
@@ -72,10 +72,10 @@ def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
 
 
 def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str = "ckpt_path") -> None:
-    """Raise unless a checkpoint is of the same task and the same network.
+    """Raise an error unless a checkpoint has the same task and the same network.
 
     Raises:
-        ValueError: it is of another one; the message names the first difference.
+        ValueError: the task or the network differs; the message names the first difference.
     """
     kind = task_class(saved.facts)
     if not isinstance(task, kind):
@@ -85,7 +85,7 @@ def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str =
 
 
 def task_class(facts: Mapping[str, Any]) -> type[Task]:
-    """Return the task whose hyperparameters these are."""
+    """Return the task with these hyperparameters."""
     return Detection if "detector" in facts else Segmentation if "segmentor" in facts else Classification
 
 

@@ -20,21 +20,21 @@ from involution.tasks.task import NOT_SAVED, Task
 
 
 class Classification(Task):
-    """Image classification with cross-entropy, measured by top-1 and top-5 accuracy.
+    """Image classification with cross-entropy loss. The metrics are top-1 and top-5 accuracy.
 
     Args:
-        network: a name of timm's registry.
-        classes: names of the classes; their number is that of the outputs.
-        eval_transform: of images to validate, test and predict; arguments of
+        network: name of the network in timm's registry.
+        classes: names of the classes, one per output of the network.
+        eval_transform: transform of images for validation, test and prediction, as arguments of
             `involution.data.ClassificationEvalTransform`.
-        label_smoothing: share of the target that is distributed over all classes; Szegedy et al., "Rethinking the
+        label_smoothing: fraction of the target that is distributed over all classes; Szegedy et al., "Rethinking the
             Inception architecture", CVPR 2016, section 7.
-        optimizer, schedule, channels_last, compile, kwargs: of `Task`.
-        options: further arguments of the network, such as `stem_kernel_size`; the data set the numbers of inputs and
-            outputs.
+        optimizer, schedule, channels_last, compile, kwargs: see `Task`.
+        options: further arguments of the network, such as `stem_kernel_size`. The data set determines the numbers of
+            input channels and outputs.
 
     Raises:
-        ValueError: timm has no such network, or the network takes no such option.
+        ValueError: timm has no such network, or the network does not accept an option.
     """
 
     identity = ("network", "options", "classes")
@@ -83,7 +83,7 @@ class Classification(Task):
         self._judge(batch, "test", self.test_accuracy)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
-        """Return for each image its name and the most probable classes, best first."""
+        """Return the name and the most probable classes of each image, in descending order of probability."""
         top = self(batch.images).softmax(1).topk(min(5, len(self.classes)))
         return [
             {
@@ -107,7 +107,7 @@ class Classification(Task):
 
 
 def create_network(name: str, num_classes: int, in_chans: int, options: dict[str, Any]) -> nn.Module:
-    """Create a network of timm's registry, with errors that name the argument."""
+    """Create a network of timm's registry. Errors name the argument."""
     entrypoint(name, "network")
     check_options(options)
     try:

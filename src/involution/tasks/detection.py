@@ -22,23 +22,23 @@ from involution.tasks.pictures import CONFIDENT, draw_objects
 from involution.tasks.schedule import Schedule
 from involution.tasks.task import NOT_SAVED, Task
 
-PICTURES = 4  # logged per validation
+PICTURES = 4  # number of images logged per validation
 
 
 class Detection(Task):
-    """Boxes and masks of objects, measured by COCO's average precision.
+    """Object detection and instance segmentation. The metrics are COCO's average precision of boxes and masks.
 
     Args:
         detector: "faster_rcnn", "mask_rcnn" or "retinanet".
-        network: the backbone, a name of timm's registry.
+        network: name of the backbone in timm's registry.
         classes: names of the classes, without the background.
-        eval_transform: arguments of `involution.data.DetectionEvalTransform`.
-        optimizer, schedule, channels_last, kwargs: of `Task`; `weights` are those of the backbone.
+        eval_transform: transform for evaluation, as arguments of `involution.data.DetectionEvalTransform`.
+        optimizer, schedule, channels_last, kwargs: see `Task`; `weights` are those of the backbone.
         options: further arguments of the builder in `involution.models.detection` and of the backbone, such as `neck`.
         compile: compile backbone and neck with `torch.compile`.
 
     Raises:
-        ValueError: there is no such detector, or it takes no such arguments.
+        ValueError: there is no such detector, or it does not accept an argument.
     """
 
     identity = ("detector", "network", "options", "classes")
@@ -106,7 +106,7 @@ class Detection(Task):
         self._judge("test", self.test_precision)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
-        """Return for each image its name and its detections, best first."""
+        """Return the name and the detections of each image, in descending order of score."""
         return [{"image": name, **found} for name, found in zip(batch.names, self(batch.images), strict=True)]
 
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Detection(Task):
         return "  ".join(sure[:5]) + (f"  and {len(sure) - 5} more" if len(sure) > 5 else "") or "nothing"
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Write the image with its detections drawn."""
+        """Write the image with the detections drawn on it."""
         picture = draw_objects(image, prediction, self.classes)
         to_pil_image(picture).save(folder / f"{Path(prediction['image']).stem}.png")
 
@@ -137,7 +137,7 @@ class Detection(Task):
         self.log_dict({f"{stage}/{name}": value for name, value in figures.items()}, prog_bar=False)
 
     def _show(self, images: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
-        """Log the first images with their detections to TensorBoard."""
+        """Log the first images, with the detections drawn on them, to TensorBoard."""
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, (image, objects) in enumerate(list(zip(images, found, strict=True))[:PICTURES]):

@@ -1,4 +1,4 @@
-"""Parameter groups and learning rate of a run, from the settings of a recipe."""
+"""Parameter groups and learning rates from the settings of a recipe."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 
 def parameter_groups(task: LightningModule, decay_all: bool, layer_decay: float) -> list[dict[str, Any]]:
-    """Return groups of the parameters of `task.net` for an optimizer.
+    """Return the parameter groups of `task.net` for an optimizer.
 
     Args:
-        task: whose network may name parameters in `no_weight_decay()` and groups in `group_matcher()`, as timm's do.
-        decay_all: apply weight decay to all parameters; otherwise not to biases, norms and those in `no_weight_decay`.
-        layer_decay: factor of the learning rate from each block to the one before it, stored as `lr_scale`.
+        task: task whose network may define `no_weight_decay()` and `group_matcher()`, as timm's networks do.
+        decay_all: apply weight decay to all parameters. Otherwise, biases, norms and the parameters in
+            `no_weight_decay` have none.
+        layer_decay: factor of the learning rate from each block to the previous one, stored as `lr_scale`.
 
     Raises:
         ValueError: `layer_decay` is not in (0, 1], or the network has no groups.
@@ -43,9 +44,9 @@ def parameter_groups(task: LightningModule, decay_all: bool, layer_decay: float)
 def scale_rates(optimizer: torch.optim.Optimizer, trainer: Trainer, lr_batch_size: int | None) -> None:
     """Scale the learning rates of parameter groups, in place.
 
-    By `lr_scale` of the group; and, for SGD, by the number of images per step divided by `lr_batch_size`, the linear
-    rule of Goyal et al., "Accurate, Large Minibatch SGD", 2017. A step has the images of all processes and of all
-    accumulated batches. A warning says why the linear rule is not applied.
+    The factor is `lr_scale` of the group. For SGD, it is multiplied by the number of images per step divided by
+    `lr_batch_size`, the linear rule of Goyal et al., "Accurate, Large Minibatch SGD", 2017. A step has the images of
+    all processes and of all accumulated batches. If the linear rule is not applied, a warning gives the reason.
 
     Raises:
         ValueError: `lr_batch_size` is not positive.

@@ -24,8 +24,8 @@ def draw_objects(
     Args:
         image: [3, H, W] in [0, 1].
         objects: boxes, labels, scores and optionally masks, as returned by torchvision's detectors.
-        classes: names; label n has the name n − 1, because 0 is the background.
-        confident: least score of objects that are drawn.
+        classes: names of the classes. Label n has the name n − 1, because 0 is the background.
+        confident: minimum score of the objects that are drawn.
 
     Returns:
         uint8 [3, H, W].
@@ -38,7 +38,7 @@ def draw_objects(
     colors = list(islice(cycle(COLORS), len(boxes)))
     if "masks" in objects:
         masks = objects["masks"][sure, 0].cpu() > 0.5
-        # One by one, highest score last: in a single call, torchvision leaves overlaps blank.
+        # One mask per call, highest score last: in a single call, torchvision does not draw overlaps.
         for mask, color in reversed(list(zip(masks, colors, strict=True))):
             picture = draw_segmentation_masks(picture, mask, alpha=0.5, colors=color)
     names = [f"{classes[label - 1]} {score:.0%}" for label, score in zip(labels.tolist(), scores.tolist(), strict=True)]
@@ -51,8 +51,8 @@ def draw_classes(image: Tensor, mask: Tensor, colors: Sequence[Sequence[int]], a
 
     Args:
         image: [3, H, W] in [0, 1].
-        mask: [H, W], index of a class at every pixel.
-        colors: of the classes, RGB from 0 to 255.
+        mask: [H, W], class index of every pixel.
+        colors: RGB colors of the classes, from 0 to 255.
         alpha: opacity of the colors, 0 to 1.
 
     Returns:

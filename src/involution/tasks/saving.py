@@ -1,4 +1,4 @@
-"""Checkpoints that are never half written."""
+"""Atomic writing of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its place, flush it to disk, then rename it: a file of its name is always complete.
+    """Write a checkpoint to a temporary file in its folder, flush it to disk, then rename it.
 
-    Lightning's own writer goes through the folder for temporary files, which may be on another file system, and does
-    not flush.
+    A file with the name of the checkpoint is therefore always complete. Lightning's own writer uses the folder for
+    temporary files, which may be on another file system, and does not flush.
 
     Raises:
-        OSError: the disk is full, the permission is missing or the folder is gone. The message names the checkpoint.
-            What was saved before is unchanged.
+        OSError: the disk is full, the permission is missing or the folder does not exist. The message names the
+            checkpoint. Earlier checkpoints are unchanged.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if "://" in str(path):  # object stores write whole objects
+        if "://" in str(path):  # object stores write objects atomically
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         place = Path(path)

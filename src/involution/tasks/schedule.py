@@ -1,4 +1,4 @@
-"""Learning rate schedules: a factor of the optimizer's rate for every iteration."""
+"""Learning rate schedules: a factor on the optimizer's learning rate for each iteration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 class Schedule:
-    """A linear warm-up multiplied by the decay that a subclass defines.
+    """Linear warm-up multiplied by the decay of a subclass.
 
         lr(n) = lr · decay(n) · (1 − (1 − warmup_factor) · max(0, 1 − n / N))
 
@@ -14,7 +14,7 @@ class Schedule:
 
     Args:
         warmup_epochs: length of the warm-up in epochs; 0 for none.
-        warmup_factor: factor of the learning rate at the start of the warm-up.
+        warmup_factor: factor on the learning rate at the start of the warm-up.
     """
 
     def __init__(self, warmup_epochs: float, warmup_factor: float) -> None:
@@ -36,9 +36,9 @@ class Schedule:
 
 
 class CosinePerEpoch(Schedule):
-    """Half a cosine from 1 to 0, updated once per epoch e: decay = (1 + cos(π · e / epochs)) / 2.
+    """Cosine decay from 1 to 0, updated once per epoch e: decay = (1 + cos(π · e / epochs)) / 2.
 
-    The schedule of the released classifiers. The warm-up is updated in every iteration; the last epoch has a rate
+    The released classifiers use this schedule. The warm-up is updated in every iteration. The last epoch has a rate
     slightly above 0.
 
     >>> recipe = CosinePerEpoch(warmup_epochs=5, warmup_factor=0.25)
@@ -53,12 +53,12 @@ class CosinePerEpoch(Schedule):
 class PolynomialPerIteration(Schedule):
     """Polynomial decay per iteration from 1 to `end_factor`: decay = (1 − end) · (1 − n / N)^power + end.
 
-    The schedule of the released segmentors, with power 0.9 and no warm-up.
+    The released segmentors use this schedule with power 0.9 and no warm-up.
 
     Args:
-        power: 1 for linear decay.
-        end_factor: factor of the learning rate at the end.
-        warmup_epochs, warmup_factor: of `Schedule`.
+        power: exponent; 1 for linear decay.
+        end_factor: factor on the learning rate at the end.
+        warmup_epochs, warmup_factor: see `Schedule`.
 
     >>> recipe = PolynomialPerIteration(power=0.9, end_factor=0.01, warmup_epochs=0, warmup_factor=1)
     >>> [round(0.01 * recipe.factor(n, per_epoch=372, epochs=215), 6) for n in (0, 39990, 79980)]
@@ -79,12 +79,12 @@ class PolynomialPerIteration(Schedule):
 
 
 class Steps(Schedule):
-    """A step at each of the given epochs: decay = factor^(number of `epochs` ≤ e).
+    """Step decay at the given epochs: decay = factor^(number of `epochs` ≤ e).
 
     Args:
-        epochs: at the start of which the rate is reduced.
-        factor: of each reduction.
-        warmup_epochs, warmup_factor: of `Schedule`.
+        epochs: epochs at whose start the learning rate is reduced.
+        factor: factor of each reduction.
+        warmup_epochs, warmup_factor: see `Schedule`.
 
     >>> recipe = Steps(epochs=[8, 11], factor=0.1, warmup_epochs=0.5, warmup_factor=0.001)
     >>> [round(0.02 * recipe.factor(n, per_epoch=1000, epochs=12), 6) for n in (0, 250, 7999, 8000, 11000)]

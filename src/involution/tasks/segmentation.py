@@ -24,28 +24,28 @@ from involution.tasks.schedule import Schedule
 from involution.tasks.sliding_window import slide
 from involution.tasks.task import NOT_SAVED, Task
 
-PICTURES = 4  # logged per validation
+PICTURES = 4  # number of images logged per validation
 
 
 class Segmentation(Task):
-    """Semantic segmentation with cross-entropy, measured by the mean intersection over union.
+    """Semantic segmentation with cross-entropy loss. The main metric is the mean intersection over union.
 
     Args:
         segmentor: "semantic_fpn" or "upernet".
-        network: the backbone, a name of timm's registry.
-        classes: their names.
-        eval_transform: how the data set codes them; arguments of `involution.data.SegmentationEvalTransform`.
-        auxiliary_weight: of the loss of the auxiliary head, where there is one.
-        optimizer, schedule, channels_last, compile, kwargs: of `Task`; `weights` are those of the backbone.
-        window: height and width, in pixels of the scaled image, of the windows for inference; None takes
+        network: name of the backbone in timm's registry.
+        classes: names of the classes.
+        eval_transform: encoding of the classes, as arguments of `involution.data.SegmentationEvalTransform`.
+        auxiliary_weight: weight of the loss of the auxiliary head, if there is one.
+        optimizer, schedule, channels_last, compile, kwargs: see `Task`; `weights` are those of the backbone.
+        window: height and width of the windows for inference, in pixels of the scaled image; None uses
             whole images.
-        synchronize: synchronize batch norms over processes, except those of involutions, as in the released segmentors.
-            `sync_batchnorm` of Lightning's trainer would synchronize all of them.
+        synchronize: synchronize batch norms across processes, except those of involutions, as in the released
+            segmentors. `sync_batchnorm` of Lightning's trainer would synchronize all of them.
         options: further arguments of the builder in `involution.models.segmentation` and of the backbone, such as
             `neck`.
 
     Raises:
-        ValueError: there is no such segmentor, or it takes no such arguments.
+        ValueError: there is no such segmentor, or it does not accept an argument.
     """
 
     identity = ("segmentor", "network", "options", "classes")
@@ -102,7 +102,7 @@ class Segmentation(Task):
             loss = loss + self.auxiliary_weight * pixel_loss(scores["aux"], masks)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(masks), sync_dist=True)
-        # Crops with only ignored pixels contribute nothing; log how many there are.
+        # Crops with only ignored pixels do not contribute to the loss; log their number.
         empty = (masks == IGNORE_INDEX).flatten(1).all(1).sum().float()
         self.log("train/empty_crops", empty, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)
         return loss
@@ -122,14 +122,14 @@ class Segmentation(Task):
         self._report("test", self.test_iou)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
-        """Return for each image its name and the index of a class at every pixel, uint8 [H, W]."""
+        """Return the name of each image and the class index of every pixel, uint8 [H, W]."""
         return [
             {"image": name, "mask": self.name_pixels(image)}
             for name, image in zip(batch.names, batch.images, strict=True)
         ]
 
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Return the share of the pixels that each class has, largest first."""
+        """Return the fraction of the pixels of each class, in descending order."""
         counts = prediction["mask"].flatten().long().bincount(minlength=len(self.classes))
         shares = sorted(zip((counts / counts.sum()).tolist(), self.classes, strict=True), reverse=True)
         return {
@@ -141,7 +141,7 @@ class Segmentation(Task):
         return "  ".join(f"{c['name']} {c['share']:.1%}" for c in summary["classes"][:5])
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Write the mask with the values of the data set, and the image with the mask drawn in colors."""
+        """Write the mask with the values of the data set, and the image blended with the colored mask."""
         name, mask = Path(prediction["image"]).stem, prediction["mask"].cpu()
         values = torch.tensor(self.eval_transform.values, dtype=torch.uint8)[mask.long()]
         to_pil_image(values).save(folder / f"{name}_mask.png")
@@ -163,7 +163,7 @@ class Segmentation(Task):
         return y
 
     def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU) -> None:
-        # One by one: images differ in size, and one of 1024 x 2048 pixels uses the whole device.
+        # One image at a time: sizes differ, and an image of 1024 x 2048 pixels occupies the whole device.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
             self.log(f"{stage}/loss", pixel_loss(scores, mask[None]), on_epoch=True, batch_size=1, sync_dist=True)
@@ -184,11 +184,11 @@ class Segmentation(Task):
 
 
 def pixel_loss(scores: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean cross-entropy over all pixels with a class; 0, with a gradient of 0, if there is none.
+    """Return the mean cross-entropy over all pixels with a class; 0 with zero gradient if there are none.
 
     Args:
         scores: [B, classes, H, W].
-        masks: [B, H, W], int64, `IGNORE_INDEX` where there is no class.
+        masks: [B, H, W], int64, `IGNORE_INDEX` for pixels without a class.
     """
     total = F.cross_entropy(scores.float(), masks, ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (masks != IGNORE_INDEX).sum().clamp(min=1)

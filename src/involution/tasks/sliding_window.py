@@ -1,4 +1,4 @@
-"""Sliding-window inference for images that exceed memory or the size of the training crops."""
+"""Sliding-window inference for images that do not fit into memory or are larger than the training crops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Sequence[int]) -> Tensor:
-    """Return scores of overlapping windows, averaged where they overlap.
+    """Return the scores of overlapping windows. Overlapping scores are averaged.
 
     The stride is two thirds of the window, as in the released segmentors (513 of 769 pixels); the last windows end at
     the border of the image.
@@ -16,7 +16,7 @@ def slide(network: Callable[[Tensor], Tensor], images: Tensor, window: Sequence[
     Args:
         network: [B, C, h, w] → [B, classes, h, w].
         images: [B, C, H, W].
-        window: height and width in pixels; at most the size of the image is used.
+        window: height and width in pixels, clipped to the size of the image.
 
     Returns:
         [B, classes, H, W].

@@ -1,4 +1,4 @@
-"""The base of all tasks: normalization, optimization, initial weights and checkpoints."""
+"""The base class of all tasks: normalization, optimization, initial weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ NOT_SAVED = ("optimizer", "schedule", "weights")
 
 
 class Task(LightningModule):
-    """Base of the tasks.
+    """Base class of the tasks.
 
     Args:
-        network: has mean and standard deviation of images in `pretrained_cfg`, as all models of timm.
-        channels: of the images, 3 for RGB or 1 for grayscale.
+        network: network with mean and standard deviation of images in `pretrained_cfg`, as all models of timm.
+        channels: number of image channels, 3 for RGB or 1 for grayscale.
         optimizer: called with groups of the parameters.
-        schedule: of the learning rate.
-        channels_last: use the memory format in which the operator is fastest.
+        schedule: schedule of the learning rate.
+        channels_last: use channels-last memory format, in which the operator is fastest.
         compile: compile the network with `torch.compile`.
         weights: initial weights, a file or "DEFAULT" for those of timm's registry. They are loaded when a run starts
-            that restores no checkpoint, and are no part of checkpoints.
-        lr_batch_size: number of images per step that the learning rate is meant for; the rate of SGD is scaled to the
-            number of images of the run (see `involution.tasks.optimization.scale_rates`). None does not scale.
-        decay_all: apply weight decay to all parameters, as in the paper; otherwise not to biases and norms.
-        layer_decay: factor of the learning rate from each block to the one before it.
+            without restoring a checkpoint. This argument is not stored in checkpoints.
+        lr_batch_size: number of images per step for which the learning rate is specified. The rate of SGD is scaled to
+            the number of images of the run (see `involution.tasks.optimization.scale_rates`). None disables scaling.
+        decay_all: apply weight decay to all parameters, as in the paper; otherwise, biases and norms have none.
+        layer_decay: factor of the learning rate from each block to the previous one.
     """
 
     identity: tuple[str, ...] = ()
@@ -88,23 +88,23 @@ class Task(LightningModule):
         return self.net(self.normalize(images))
 
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Return a prediction of `predict_step` as plain values for JSON."""
+        """Return a prediction of `predict_step` as JSON-serializable values."""
         return prediction
 
     def line(self, summary: dict[str, Any]) -> str:
-        """Return a summary as one line of text."""
+        """Return a one-line summary of a prediction."""
         raise NotImplementedError
 
     def write(self, image: Tensor, prediction: dict[str, Any], folder: Path) -> None:
-        """Write pictures of a prediction to `folder`; by default none. The image is [C, H, W] in [0, 1]."""
+        """Write pictures of a prediction to `folder`. The default writes none. The image is [C, H, W] in [0, 1]."""
 
     def initialize(self, weights: str | None) -> None:
-        """Load initial weights; None checks that the network can be trained without any."""
+        """Load initial weights. None checks that the network can be trained without initial weights."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
-        # Before the strategy distributes the weights. A file that is gone may belong to a checkpoint that is restored
-        # next, so its absence is an error only later.
+        # Load before the strategy distributes the weights. A missing file may belong to a checkpoint that is restored
+        # next, so the error is raised later.
         if self.weights is not None and not self.initialized and self._available():
             self.initialize(self.weights)
             self.initialized = True
@@ -147,16 +147,16 @@ class Task(LightningModule):
         return LambdaLR(optimizer, self._rate)
 
     def _rate(self, iteration: int) -> float:
-        """Return the factor on the learning rate; a method, because workers that are spawned may pickle it."""
+        """Return the factor on the learning rate. This is a method because spawned workers may pickle it."""
         trainer: Any = self.trainer
-        # In iteration 0 the number of batches is not yet known, and of no consequence. Lightning would create the data
-        # loader to count them, before a resumed run knows its epoch.
+        # In iteration 0 the number of batches is not known and not needed. To count them, Lightning would create the
+        # data loader before a resumed run knows its epoch.
         batches = trainer.num_training_batches if iteration else 1
         steps = math.ceil(batches / trainer.accumulate_grad_batches)
         return self.schedule.factor(iteration, steps, trainer.max_epochs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # With a seed, dropout depends on seed, process, epoch and batch alone: a resumed run equals an uninterrupted
+        # With a seed, dropout depends on seed, process, epoch and batch only: a resumed run equals an uninterrupted
         # one, even if it resumes in the middle of an epoch.
         if "PL_GLOBAL_SEED" in os.environ:
             seed = int(os.environ["PL_GLOBAL_SEED"])
@@ -167,7 +167,7 @@ class Task(LightningModule):
         self.check_same(checkpoint.get("hyper_parameters", {}), "ckpt_path", "the configuration")
 
     def check_same(self, theirs: Mapping[str, Any], argument: str, source: str) -> None:
-        """Raise `ValueError` about `argument` if hyperparameters in `identity` differ from ours."""
+        """Raise `ValueError` naming `argument` if hyperparameters in `identity` differ from those of this task."""
         for name in self.identity:
             if name in theirs and theirs[name] != self.hparams[name]:
                 raise ValueError(
@@ -176,6 +176,6 @@ class Task(LightningModule):
 
 
 def _statistic(network: nn.Module, name: str, channels: int) -> Tensor:
-    """Return mean or std of every channel; grayscale has the mean over RGB."""
+    """Return mean or std of each channel; for grayscale, the mean over RGB."""
     values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
     return (values if channels == len(values) else values.mean().expand(channels)).reshape(-1, 1, 1).clone()

@@ -1,4 +1,4 @@
-"""COCO's twelve figures, of boxes and of masks."""
+"""COCO's twelve metrics, for boxes and for masks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FIGURES = {
 }
 """torchmetrics' names and ours. AP is over IoU 0.5 to 0.95 unless a number says which; AR over 1, 10 or 100 objects."""
 
-THRESHOLD = 0.5  # of a mask's probability
+THRESHOLD = 0.5  # threshold on the probability of a mask
 
 
 class AveragePrecision(MeanAveragePrecision):
     """Average precision and recall of detections, computed by COCO's own code.
 
     Args:
-        masks: evaluate masks as well as boxes.
+        masks: evaluate masks in addition to boxes.
 
     >>> import torch
     >>> metric = AveragePrecision(masks=False)
@@ -44,22 +44,22 @@ class AveragePrecision(MeanAveragePrecision):
     def __init__(self, masks: bool) -> None:
         super().__init__(
             iou_type=("bbox", "segm") if masks else "bbox",
-            # torchmetrics computes these in float32, in which a recall of 0.2 is below its threshold.
+            # torchmetrics computes the thresholds in float32, in which a recall of 0.2 is below its threshold.
             iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
             rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),
             backend="pycocotools",
         )
-        self.warn_on_many_detections = False  # of more than COCO's 100, the best are evaluated
+        self.warn_on_many_detections = False  # if there are more than 100, COCO evaluates those with the highest scores
 
     def update(self, found: Sequence[dict[str, Tensor]], targets: Sequence[dict[str, Tensor]]) -> None:
-        """Add detections, as returned by torchvision's detectors, and targets of some images."""
+        """Add a batch of detections, as returned by torchvision's detectors, and targets."""
         masks = "segm" in self.iou_type
         binary = [{**f, "masks": f["masks"][:, 0] > THRESHOLD} if masks else f for f in found]
         there = [{**t, "masks": t["masks"].bool()} if masks else t for t in targets]
         super().update(binary, there)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the figures as `box_ap`, `box_ap50`, … and `mask_ap`, …, 0 to 1, or −1 without such objects."""
+        """Return the metrics as `box_ap`, `box_ap50`, … and `mask_ap`, …, from 0 to 1, or −1 without such objects."""
         figures = super().compute()
         kinds = {"bbox_": "box", "segm_": "mask"} if "segm" in self.iou_type else {"": "box"}
         return {

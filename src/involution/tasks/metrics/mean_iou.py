@@ -11,15 +11,15 @@ from involution.data import IGNORE_INDEX
 
 
 class MeanIoU(MulticlassConfusionMatrix):
-    """Intersection over union of every class over all pixels of a data set, its mean, and the share of correct pixels.
+    """Intersection over union of each class over all pixels of a data set, its mean, and the pixel accuracy.
 
-        IoU(c) = n(c, c) / (Σ n(c, ·) + Σ n(·, c) − n(c, c))        n(true class, predicted class)
+        IoU(c) = n(c, c) / (Σ n(c, ·) + Σ n(·, c) − n(c, c)),       with n(true class, predicted class)
 
-    Everingham et al., "The PASCAL visual object classes challenge", IJCV 2015. Ignored pixels are left out, whatever is
-    predicted there. A class that is neither present nor predicted has no IoU and is left out of the mean.
+    Everingham et al., "The PASCAL visual object classes challenge", IJCV 2015. Ignored pixels are excluded, whatever
+    the prediction. A class that is neither present nor predicted has no IoU and is excluded from the mean.
 
     Args:
-        classes: their names.
+        classes: names of the classes.
 
     >>> import torch
     >>> metric = MeanIoU(["road", "car"])
@@ -29,12 +29,12 @@ class MeanIoU(MulticlassConfusionMatrix):
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        # The data set has checked the values; another check would cost as much as the metric.
+        # The data set has already checked the values; a second check would take as long as the metric.
         super().__init__(len(classes), ignore_index=IGNORE_INDEX, validate_args=False)
         self.classes = classes
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """Return `miou`, `accuracy` and `iou/NAME`, from 0 to 1 in float64; nothing if no pixel has a class."""
+        """Return `miou`, `accuracy` and `iou/NAME`, from 0 to 1 in float64; an empty dict if no pixel has a class."""
         counts = self.confmat.cpu().double()  # some devices have no float64
         correct = counts.diag()
         union = counts.sum(0) + counts.sum(1) - correct
