@@ -1,4 +1,4 @@
-"""The benchmarks: their names, what each answers, and which code its figures depend on."""
+"""The benchmarks: names, questions, and the code that the figures depend on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Benchmark:
 
     Attributes:
         name: the argument of `run`.
-        question: what it answers, in one line.
-        module: its `run(options)` measures.
-        measures: files and folders whose commits make a record old, its own module aside.
-        folder: of its records, below results/measured.
-        devices: what it can run on.
+        question: question that it answers, in one line.
+        module: module whose `run(options)` runs the benchmark.
+        measures: files and folders, besides the module, whose commits make a record outdated.
+        folder: folder of the records, below results/measured.
+        devices: devices that it can run on.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Benchmark:
     devices: tuple[str, ...] = ("cpu",)
 
     def run(self, options: Options) -> Measured:
-        """Measure."""
+        """Run the benchmark."""
         return cast("Measured", import_module(self.module).run(options))
 
     @property
     def source(self) -> str:
-        """The file of its module."""
+        """Path of the module."""
         return self.module.replace(".", "/") + ".py"
 
 
@@ -116,7 +116,7 @@ GROUPS = {"speed": tuple(benchmark.name for benchmark in SPEED)}
 
 
 def find(names: list[str], device: str) -> list[Benchmark]:
-    """Return the benchmarks with these names; a group stands for those of its members that run on `device`.
+    """Return the benchmarks with these names. A group is replaced by its members that run on `device`.
 
     Raises:
         ValueError: a name is unknown, or the benchmark does not run on the device.

@@ -1,7 +1,7 @@
-"""Fill the tables of README and docs from the records, and draw the pictures.
+"""Generate the tables of README and docs and the pictures from the records.
 
-A generated table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`, NAME being a key of `BLOCKS`. A figure
-in a sentence stands between the same marks, NAME being a key of `VALUES`, without a line break.
+A generated table is between `<!-- begin: NAME -->` and `<!-- end: NAME -->`, where NAME is a key of `BLOCKS`. A figure
+in a sentence is between the same marks without a line break, where NAME is a key of `VALUES`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def pages() -> list[Path]:
 
 
 def fill(text: str) -> str:
-    """Return `text` with every marked block as it should be.
+    """Return `text` with all marked blocks updated.
 
     Raises:
-        ValueError: a block has no end or a name that nothing generates.
+        ValueError: a block has no end or an unknown name.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -53,18 +53,18 @@ def fill(text: str) -> str:
 
 
 def stale_pages() -> dict[Path, str]:
-    """Return the pages whose blocks are not current, with the text that they should have."""
+    """Return the pages whose blocks are outdated, with the updated text."""
     filled = {page: fill(page.read_text()) for page in pages()}
     return {page: text for page, text in filled.items() if text != page.read_text()}
 
 
 def stale() -> list[Path]:
-    """Return the pages and pictures that are not current."""
+    """Return the outdated pages and pictures."""
     return [*stale_pages(), *(picture.path for picture in PICTURES if not picture.current())]
 
 
 def render() -> list[Path]:
-    """Bring every page and picture up to date; return those that were written."""
+    """Update all pages and pictures; return those that were written."""
     pictures = [picture for picture in PICTURES if not picture.current()]
     for picture in pictures:
         picture.write()

@@ -29,20 +29,20 @@ def run(
     out: Path | None,
     arguments: Sequence[str],
 ) -> None:
-    """Measure and write a record for each benchmark; a dry run writes nothing.
+    """Run each benchmark and write its record. A dry run writes nothing.
 
     Args:
-        benchmarks: what is measured, in this order.
+        benchmarks: benchmarks to run, in this order.
         target: "cpu" or "cuda".
         words: the command line, for the record.
-        dry_run: go through everything on tiny shapes.
-        budget: seconds for each benchmark.
+        dry_run: run all cases with tiny shapes.
+        budget: time limit of each benchmark in seconds.
         allocation: a key of `allocator.NAMES`.
         out: folder of the records.
-        arguments: of the benchmark itself.
+        arguments: arguments of the benchmark itself.
 
     Raises:
-        ValueError: there is no GPU to measure.
+        ValueError: there is no GPU.
     """
     if target == "cuda" and not torch.cuda.is_available() and not dry_run:
         raise ValueError("--device: expected a GPU that PyTorch sees, got none; --dry-run goes without")
@@ -81,7 +81,7 @@ def command(words: Sequence[str]) -> str:
 
 
 def place(benchmark: Benchmark, described: Row, variant: str | None) -> Path:
-    """Return where a record goes, below results/measured: speed has a folder per device and allocator."""
+    """Return the path of a record below results/measured. Speed records have a folder per device and allocator."""
     name = variant or benchmark.name
     if benchmark.folder != "speed":
         return Path(benchmark.folder, f"{name}.json")

@@ -1,6 +1,6 @@
-"""Train a small RedNet on handwritten digits, look at its kernels, and let it read one.
+"""Train a small RedNet on handwritten digits, draw its kernels, and classify a digit.
 
-`make demo` runs this; what it makes is under runs/demo. Arguments are those of `involution fit`.
+`make demo` runs this script. Its output is in runs/demo. The arguments are those of `involution fit`.
 """
 
 import sys
@@ -16,7 +16,7 @@ from involution.visualize import draw_heat_maps, heat_maps
 
 CONFIG = Path(__file__).parents[1] / "configs/digits.yaml"
 RUNS = Path("runs/demo")
-LAYERS = ("stem.1", "layer1.0.conv2", "layer2.0.conv2")  # maps of 16, 16 and 8 pixels; deeper ones are dots
+LAYERS = ("stem.1", "layer1.0.conv2", "layer2.0.conv2")  # feature maps of 16, 16 and 8 pixels; deeper maps are too small to draw
 
 
 def demo(*settings: str) -> int:

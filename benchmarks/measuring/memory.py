@@ -15,7 +15,7 @@ from benchmarks.measuring.timing import Work
 
 
 def peak_memory_mib(work: Work, device: torch.device) -> float:
-    """Return the peak memory of `work` in MiB above the memory allocated before; NaN if the system does not report it."""
+    """Return the peak memory of `work` in MiB above what was allocated before; NaN if the system does not report it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

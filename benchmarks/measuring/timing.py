@@ -1,7 +1,7 @@
 """Timing on all devices.
 
-Functions that are compared are timed in turns, so that a change of clock rate affects all of them. The median is
-reported with the quartiles. GPU work is timed with CUDA events, CPU work with the clock.
+Functions that are compared are timed in turns, so that a slowdown of the machine affects all of them. The median is
+reported with the quartiles. GPU work is timed with events, CPU work with the clock.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The pictures of docs/images that show recorded figures."""
+"""Pictures in docs/images, drawn from the records."""

@@ -1,4 +1,4 @@
-"""Published accuracy against multiply-adds: the networks of the paper, and later ones of timm."""
+"""Published accuracy against multiply-adds, for the networks of the paper and later networks of timm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Points = dict[str, list[Any]]
 
 
 def points() -> Points:
-    """Return what was published, with our counts."""
+    """Return the published accuracy, with our counts."""
     found: Points = {name: [] for name in (*COLORS, *RECIPES)}
     for row in published("table1"):
         found[family(row["label"])].append([row["label"], counted(row)["macs"], row["top1"]])
@@ -47,12 +47,12 @@ def family(label: str) -> str:
 
 
 def is_plain(model: str) -> bool:
-    """Whether the recipe behind the dot of a name in timm is near to RedNet's."""
+    """Whether the recipe, the part of a timm name after the dot, is similar to RedNet's."""
     return model.partition(".")[2].startswith(PLAIN) and "tv2" not in model
 
 
 def draw(found: Points) -> Figure:
-    """Draw lines for the families of Table 1 and marks for networks of timm, those with their names."""
+    """Draw lines for the families of Table 1, and labelled marks for networks of timm."""
     figure = Figure(figsize=(10, 8), layout="constrained")
     axes = figure.subplots()
     for name, color in COLORS.items():
@@ -77,7 +77,7 @@ def draw(found: Points) -> Figure:
 
 
 def timm_points(found: Points) -> Points:
-    """Return the points that have a name beside them."""
+    """Return the points that have labels."""
     return {name: found[name] for name in RECIPES}
 
 

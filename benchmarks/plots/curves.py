@@ -13,7 +13,7 @@ COLORS = ("tab:red", "black", "tab:blue", "tab:green", "tab:orange", "tab:purple
 
 
 def camvid(rows: list[Row]) -> Figure:
-    """Draw losses and mean IoU by the epoch."""
+    """Draw losses and mean IoU by epoch."""
     figure = Figure(figsize=(7.5, 2.8), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     for row, color in zip(rows, COLORS, strict=False):
@@ -26,7 +26,7 @@ def camvid(rows: list[Row]) -> Figure:
 
 
 def pennfudan(rows: list[Row]) -> Figure:
-    """Draw the losses by the epoch."""
+    """Draw the losses by epoch."""
     figure = Figure(figsize=(5, 2.8), layout="constrained")
     axes = figure.subplots()
     names = [name for name in rows[0]["curve"][0] if name.startswith("train/")]

@@ -1,4 +1,4 @@
-"""Names beside points that overlap neither marks, lines nor one another."""
+"""Labels of points, placed without overlap with marks, lines and other labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Point = tuple[float, float]
 def place(
     axes: Axes, named: Sequence[tuple[str, float, float]], marks: Sequence[Point], lines: Sequence[Sequence[Point]] = ()
 ) -> None:
-    """Write each name at the nearest free place around its point, with a leader if that is not beside the point.
+    """Place each label at the nearest free position around its point, with a leader line if it is not adjacent.
 
     Args:
-        axes: with its limits, scales and legend; the figure is drawn once to learn its size.
-        named: name, x and y.
-        marks: points that no name may cover, in units of the axes.
-        lines: polylines that no name may cover.
+        axes: axes with limits, scales and legend; the figure is drawn once to determine its size.
+        named: name, x and y of each point.
+        marks: points that no label may cover, in units of the axes.
+        lines: polylines that no label may cover.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None

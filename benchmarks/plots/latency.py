@@ -1,6 +1,6 @@
-"""Measured time of inference on CPU against multiply-adds.
+"""Measured inference time on CPU against multiply-adds.
 
-Time is a multiple of ResNet-50's in the same mode. On the dotted line, time grows as the multiply-adds do.
+Time is relative to ResNet-50 in the same mode. On the dotted line, time is proportional to multiply-adds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Points = dict[str, dict[str, Any]]
 
 
 def points() -> Points:
-    """Return the figures in float32 of networks whose multiply-adds are recorded."""
+    """Return the float32 figures of networks whose multiply-adds are recorded."""
     found: Points = {}
     for row in load("speed/cpu/networks").all(dtype="float32"):
         if row["macs"]:
@@ -32,7 +32,7 @@ def points() -> Points:
 
 
 def draw(found: Points) -> Figure:
-    """Draw a panel per batch size; filled marks are eager, hollow ones compiled."""
+    """Draw one panel per batch size. Filled marks are eager, hollow marks compiled."""
     figure = Figure(figsize=(8.5, 4), layout="constrained")
     panels = figure.subplots(1, len(BATCHES), sharex=True, sharey=True)
     for axes, batch in zip(panels, BATCHES, strict=True):

@@ -1,4 +1,4 @@
-"""A picture that carries the figures that it shows, so that one can see whether it is current."""
+"""Pictures that store the figures they show, so that `check` can find outdated ones."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Picture:
 
     Attributes:
         name: of the file.
-        figures: returns what it shows, from the records.
-        draw: draws that.
-        folder: where the file lies.
+        figures: function that returns the figures from the records.
+        draw: function that draws the figures.
+        folder: folder of the file.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Picture:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return self.folder / self.name
 
     def current(self) -> bool:
@@ -46,7 +46,7 @@ class Picture:
         return bool(shown == json.loads(json.dumps(self.figures())))
 
     def write(self) -> None:
-        """Draw the file; the same figures give the same bytes."""
+        """Write the file. The bytes depend on the figures only."""
         figures = self.figures()
         with matplotlib.rc_context({"svg.hashsalt": "involution", "svg.fonttype": "none", "font.size": 9}):
             description = json.dumps(figures)

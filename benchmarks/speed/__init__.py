@@ -1,1 +1,1 @@
-"""Time and memory of the operator, the layer and the networks."""
+"""Time and memory of operators, layers and networks."""

@@ -1,4 +1,4 @@
-"""The networks that are compared: the rows of the tables, and how each is built."""
+"""The networks in the comparison, one per row of the tables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Entry:
     """One row.
 
     Attributes:
-        label: its name in the record and in the tables.
-        model: name in timm's registry, which the multiply-adds are counted for.
-        change: what is done to the network when it is built, before it gets its dtype.
-        memory_format: key of `FORMATS`, of the weights.
+        label: name in the record and in the tables.
+        model: name in timm's registry, for which the multiply-adds are counted.
+        change: function applied to the network after it is built and before its dtype is set.
+        memory_format: memory format of the weights, a key of `FORMATS`.
     """
 
     label: str
@@ -32,7 +32,7 @@ class Entry:
     memory_format: str = "channels last"
 
     def build(self, dtype: str = "float32", device: torch.device | str = "cpu", **arguments: Any) -> nn.Module:
-        """Build the network in eval mode, with random weights that are the same every time."""
+        """Build the network in eval mode with random weights from a fixed seed."""
         torch.manual_seed(0)
         model = self.change(timm.create_model(self.model, **arguments).eval())
         return model.to(device, getattr(torch, dtype)).to(memory_format=FORMATS[self.memory_format])

@@ -1,4 +1,4 @@
-"""The whole layer beside the 3x3 convolution that it replaces: forward, and forward with backward."""
+"""The layer and the 3x3 convolution that it replaces: forward, and forward with backward."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCE = "Conv2d 3x3"
 
 
 def run(options: Options) -> Measured:
-    """Time both layers in every stage and dtype."""
+    """Time both layers for each stage and dtype."""
     settings = {"window": WINDOW, "batch": 2 if options.dry_run else 256 if options.target == "cuda" else 16}
     return Measured(list(_rows(options, settings["batch"])), settings)
 

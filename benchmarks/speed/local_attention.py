@@ -1,7 +1,7 @@
-"""Time and peak memory of local attention: the operators, beside the same networks written with unfold.
+"""Time and peak memory of local attention with the operators, compared to the same networks with unfold.
 
-One forward pass. Each measurement has a process of its own, in which memory is counted from before the first pass; the
-forms take turns.
+One forward pass. Each measurement runs in a separate process; memory is relative to the level before the first pass.
+The two forms take turns.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ UNFOLDED: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 
 def run(options: Options) -> Measured:
-    """Measure every network in both forms and compare their outputs."""
+    """Measure each network in both forms and compare the outputs."""
     networks, rounds = (NETWORKS[:1], 1) if options.dry_run else (NETWORKS, ROUNDS)
     settings = {"batch": 1, "size_px": 32} if options.dry_run else {"batch": 4, "size_px": 224}
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {pair: [] for pair in itertools.product(networks, FORMS)}

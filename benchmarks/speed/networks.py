@@ -1,4 +1,4 @@
-"""Inference of networks, those of one regime in turns."""
+"""Inference time of networks. Networks of one regime take turns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Plan = Sequence[tuple[Sequence[str], Case]]
 
 
 def cpu_plan() -> Plan:
-    """Return what is compared on a CPU, the most telling first."""
+    """Return the regimes on CPU, most informative first."""
     ours = (*PAIR, "rednet50, prepared", *MODERN)
     plan: list[tuple[Sequence[str], Case]] = [
         (ours, Case(batch, dtype, mode, "inference"))
@@ -40,7 +40,7 @@ def cpu_plan() -> Plan:
 
 
 def cuda_plan(task: str) -> Plan:
-    """Return what is compared on a GPU, the most telling first."""
+    """Return the regimes on GPU, most informative first."""
     first = [Case(256, "bfloat16", mode, task) for mode in ("graph", "eager", "compiled")]
     regimes = itertools.product(("eager", "graph", "compiled"), ("bfloat16", "float32"), (1, 32, 256))
     rest = [case for mode, dtype, batch in regimes if (case := Case(batch, dtype, mode, task)) not in first]
@@ -60,9 +60,9 @@ def run(options: Options) -> Measured:
 
 
 def compare(plan: Plan, options: Options, limit: Row, seconds: float = 12.0) -> Iterator[Row]:
-    """Yield, for every case that fits into the budget, a row per network: time, its multiple, multiply-adds, memory.
+    """Yield one row per network for each case within the budget: time, relative time, multiply-adds, memory.
 
-    Memory is measured on a GPU only, where it does not need a process of its own.
+    Memory is measured on GPU only, where no separate process is needed.
     """
     for labels, case in plan:
         name = f"{case}: {', '.join(labels)}"

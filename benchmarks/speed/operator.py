@@ -1,7 +1,7 @@
-"""The operators on the shapes of RedNet-50, beside what one writes without them.
+"""The operators on the shapes of RedNet-50, compared to formulas in plain PyTorch.
 
-On CPU the rivals are the unfold formula and the sum of shifted images, each in both memory formats. On a GPU the
-3x3 convolution stands beside the operators, and their results are checked first.
+On CPU, the operators are compared to the unfold formula and the sum of shifted images, each in both memory formats. On
+GPU, they are compared to the 3x3 convolution, and their results are checked first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from involution.ops import cuda
 
 
 def run(options: Options) -> Measured:
-    """Time the operators of every stage, memory format and dtype."""
+    """Time the operators for each stage, memory format and dtype."""
     settings: Row = {"window": WINDOW, "batch": 2 if options.dry_run else 256 if options.target == "cuda" else 16}
     if options.target == "cuda":
         settings["errors"] = check(options.device, options.dry_run)
@@ -77,9 +77,9 @@ def _convolution(t: dict[str, Any]) -> dict[str, Work]:
 
 
 def least(t: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return the least bytes and multiply-adds of every operator: each input read once, each output written once."""
+    """Return the minimum bytes and multiply-adds of each operator: each input read once, each output written once."""
     x, reduced, kernel, weight = (t[name] for name in ("x", "reduced", "kernel", "weight"))
-    once = x.numel() * math.prod(t["window"])  # as many for each contraction
+    once = x.numel() * math.prod(t["window"])  # the same for each contraction
     span = reduced.numel() * weight.shape[0]
     image, features, parameters = x.nbytes, reduced.nbytes, weight.nbytes + t["bias"].nbytes
     contraction = (2 * image + kernel.nbytes, once)

@@ -1,4 +1,4 @@
-"""RedNet-50 in bfloat16 beside float32: time, and how far its logits are."""
+"""RedNet-50 in bfloat16 and float32: time, and difference of the logits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.speed.entries import ENTRIES
 
 
 def run(options: Options) -> Measured:
-    """Time both dtypes in turns, and compare their logits."""
+    """Time both dtypes in turns, and compare the logits."""
     entry = ENTRIES["rednet26" if options.dry_run else "rednet50"]
     batch, size = (2, 32) if options.dry_run else (16, 224)
     x = images(batch, 3, size)

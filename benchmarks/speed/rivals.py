@@ -1,4 +1,4 @@
-"""What the operator is measured against: the formulas that one writes without it."""
+"""Formulas in plain PyTorch that the operator is compared to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from involution import Involution2d
 
 
 def unfolded(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
-    """Aggregate as the official reference path does: K·K copies of the input, times the kernels, summed."""
+    """Aggregate as in the official reference: K·K copies of the input, multiplied by the kernels and summed."""
     batch, groups, kh, kw, height, width = kernel.shape
     windows = F.unfold(x, (kh, kw), padding=(kh // 2, kw // 2), stride=stride)
     windows = windows.view(batch, groups, -1, kh * kw, height, width)  # [B, G, C/G, K·K, Ho, Wo]
@@ -21,7 +21,7 @@ def unfolded(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 
 
 def shifted(x: Tensor, kernel: Tensor) -> Tensor:
-    """Aggregate by shifting the image once per tap, the form that Inductor fuses best."""
+    """Aggregate by shifting the image once per tap, which Inductor fuses best."""
     groups, kh, kw, height, width = kernel.shape[1:]
     padded = F.pad(x, (kw // 2, kw // 2, kh // 2, kh // 2)).unflatten(1, (groups, -1))
     y = torch.zeros_like(padded[..., :height, :width])
@@ -32,12 +32,12 @@ def shifted(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def with_unfold(model: nn.Module) -> nn.Module:
-    """Change every involution of `model` to the unfold formula."""
+    """Replace the operator in all involutions of `model` by the unfold formula."""
     return _replaced(model, lambda layer: lambda x: unfolded(x, layer.kernel(x), layer.stride[0]))
 
 
 def with_stored_kernels(model: nn.Module) -> nn.Module:
-    """Change every involution of `model` to the operator that takes its kernels from memory."""
+    """Replace the operator in all involutions of `model` by the one that reads kernels from memory."""
     operator: Any = torch.ops.involution.involution2d
     return _replaced(
         model, lambda layer: lambda x: operator(x, layer.kernel(x), layer.stride, layer.padding, layer.dilation)
@@ -52,5 +52,5 @@ def _replaced(model: nn.Module, forward: Callable[[Any], Callable[[Tensor], Tens
 
 
 def compiled(work: Any, backend: str = "inductor") -> Any:
-    """Compile for the shapes that come first."""
+    """Compile for static shapes, those of the first call."""
     return torch.compile(work, dynamic=False, backend=backend)

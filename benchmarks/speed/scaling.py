@@ -1,4 +1,4 @@
-"""How the time of the operators and of RedNet-50 depends on threads, batch size and image size."""
+"""Time of the operators and of RedNet-50 by number of threads, batch size and image size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.speed.entries import ENTRIES
 
 
 def run(options: Options) -> Measured:
-    """Time what grows, each series in turns."""
+    """Time each series; its members take turns."""
     entry = ENTRIES["rednet26" if options.dry_run else "rednet50"]
     model = entry.build()
     with torch.no_grad():
@@ -24,7 +24,7 @@ def run(options: Options) -> Measured:
 
 
 def _threads(options: Options, model: Callable[[Tensor], Tensor]) -> list[Row]:
-    """One thread and all threads take turns: a change of clock rate affects both."""
+    """Time one thread and all threads in turns, so that a change of clock rate affects both."""
     batch, size = (2, 32) if options.dry_run else (16, 224)
     t, x = operands(TINY if options.dry_run else STAGES[0], batch), images(batch, 3, size)
     span = (t["reduced"], t["weight"], None, t["groups"], t["window"], *t["geometry"])
@@ -40,7 +40,7 @@ def _threads(options: Options, model: Callable[[Tensor], Tensor]) -> list[Row]:
 
         def use(threads: int, work: Work = work) -> None:
             torch.set_num_threads(threads)
-            work()  # wakes them
+            work()  # wakes the threads
 
         turns = dict.fromkeys((1, every), work)
         seconds = 20.0 if name == "network" else 3.0

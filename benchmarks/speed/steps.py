@@ -1,4 +1,4 @@
-"""What of a network is timed: one forward pass or one training step, in one regime."""
+"""One forward pass or one training step of a network, in one regime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FROZEN = {"freezing": True}
 
 @dataclass(frozen=True)
 class Case:
-    """One regime in which networks are compared."""
+    """The regime of a comparison of networks."""
 
     batch: int
     dtype: str
@@ -36,7 +36,7 @@ class Case:
         return {"task": self.task, "mode": self.mode, "dtype": self.dtype, "batch": self.batch, "size_px": self.size}
 
     def seconds(self, device: torch.device) -> float:
-        """Return about how long one network takes to set up and to time."""
+        """Return the approximate time to set up and measure one network."""
         if device.type == "cuda":
             compiling = {"eager": 0, "graph": 1, "compiled": 25 if self.task == "inference" else 50}[self.mode]
             return compiling + 1.5 + 0.008 * self.batch * (3 if self.task == "training" else 1)
@@ -44,10 +44,10 @@ class Case:
 
 
 def work(model: nn.Module, case: Case, device: torch.device, dry_run: bool = False) -> Work:
-    """Return what is timed: one forward pass, or one step of SGD with momentum. Images lie channels last.
+    """Return the function to time: one forward pass, or one step of SGD with momentum. Images are channels last.
 
-    Inference takes the model as it is, in the dtype of the case. Training has weights in float32, and PyTorch's
-    autocast for a 16-bit dtype. Compiled inference on a CPU has frozen weights.
+    Inference runs the model in the dtype of the case. Training has float32 weights, and PyTorch's autocast for 16-bit
+    dtypes. Compiled inference on CPU has frozen weights.
     """
     dtype = getattr(torch, case.dtype)
     x = images(case.batch, 3, case.size, device=device)

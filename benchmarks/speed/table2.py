@@ -1,4 +1,4 @@
-"""The networks of the paper's Table 2, measured as it did: one image, float32, eager."""
+"""The networks of the paper's Table 2, with the settings of the paper: one image, float32, eager."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.tables.published import key, published
 
 
 def run(options: Options) -> Measured:
-    """Time inference of every row of the table."""
+    """Time inference for each row of the table."""
     rows = published("table2")[-1:] if options.dry_run else published("table2")
     case = Case(1, "float32", "eager", "inference", 32 if options.dry_run else 224)
     works = {}

@@ -15,7 +15,7 @@ STORED = "rednet50, stored kernels"
 
 
 def run(options: Options) -> Measured:
-    """Time steps; on a CPU, measure the memory of each network in a process of its own."""
+    """Time the steps. On CPU, measure the memory of each network in a separate process."""
     case = Case(16, "float32", "eager", "training")
     if options.dry_run:
         case = Case(2, "float32", "eager", "training", 32)
@@ -37,7 +37,7 @@ def _memory(network: str, case: Case, here: bool) -> float:
 
 
 def memory(network: str, batch: int, size: int) -> float:
-    """Return the MiB that two training steps take at their peak above the untrained network and its images."""
+    """Return the peak memory of two training steps in MiB above the untrained network and its images."""
     cpu = torch.device("cpu")
     step = work(ENTRIES[network].build(), Case(batch, "float32", "eager", "training", size), cpu)
     return peak_memory_mib(lambda: [step() for _ in range(2)], cpu)

@@ -1,4 +1,4 @@
-"""Tables of parameters and arithmetic: what was published beside what we count, with a reason where they differ."""
+"""Tables of parameters and arithmetic: published values and our counts, with the reasons for differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.tables.published import CONTROLS, PUBLISHED, counted, differs, p
 
 
 def classification() -> str:
-    """Return the RedNets: published and our counts, published accuracy."""
+    """Return the table of the RedNets: published counts, our counts, and published accuracy."""
     header = ["model", "params, M (published)", "FLOPs, G (published)", "multiply-adds, G", "published top-1, %"]
 
     def line(row: Row) -> list[str]:
@@ -23,7 +23,7 @@ def classification() -> str:
 
 
 def comparison(*tables: str) -> str:
-    """Return published and our counts side by side; where they differ, the number of a reason below the table."""
+    """Return published counts and our counts. Differences refer to a numbered reason below the table."""
     texts, reasons = tomllib.loads(PUBLISHED.read_text())["notes"], []
 
     def mark(row: Row, column: str) -> str:
@@ -56,7 +56,7 @@ def comparison(*tables: str) -> str:
 
 
 def controls() -> str:
-    """Return RedNet and its twins of equal budget: depthwise convolutions in its blocks, inverted bottlenecks."""
+    """Return RedNet and the controls of equal budget: depthwise convolutions in its blocks, inverted bottlenecks."""
 
     def line(name: str) -> list[str]:
         ours, rednet = counted({"model": name}), counted({"model": name.partition("_")[0]})
@@ -67,7 +67,7 @@ def controls() -> str:
 
 
 def modern() -> str:
-    """Return the networks of timm to which the critic compares."""
+    """Return the networks of timm for comparison."""
 
     def line(row: Row) -> list[str]:
         ours = counted(row)

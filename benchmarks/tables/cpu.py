@@ -1,4 +1,4 @@
-"""The tables of speed on CPU."""
+"""Tables of speed on CPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measured(name: str, folder: str = "cpu") -> Record:
 
 
 def limit(record: Record) -> str:
-    """Say what the shares are shares of."""
+    """Return the description of the limit to which the shares are relative."""
     found = record.settings["limits"]
     macs, copy = found["macs_per_s"]["float32"], found["copy_bytes_per_s"]
     share = f"Shares are of {macs / 1e9:.0f} G multiply-adds/s ({found['macs_per_s_of']})" if macs else "No limit"
@@ -36,7 +36,7 @@ def limit(record: Record) -> str:
 
 
 def operator(folder: str = "cpu") -> str:
-    """Return every operator at every stage: time and share of the multiply-add limit."""
+    """Return each operator at each stage: time and share of the multiply-add limit."""
     record = measured("operator", folder)
     lines = []
     for stage, layout in _stages(record):
@@ -48,7 +48,7 @@ def operator(folder: str = "cpu") -> str:
 
 
 def rivals(folder: str = "cpu") -> str:
-    """Return the rivals as multiples of our forward in channels last, each in the layout in which it is fastest."""
+    """Return the times of the formulas relative to our channels-last forward, each in its fastest layout."""
     record = measured("operator", folder)
     lines = []
     for stage in dict.fromkeys(stage for stage, _ in _stages(record)):
@@ -78,7 +78,7 @@ def _share(row: Row) -> str:
 
 
 def layer(folder: str = "cpu") -> str:
-    """Return the layer against the 3x3 convolution that it replaces."""
+    """Return the layer and the 3x3 convolution that it replaces."""
     record = measured("layer", folder)
     lines = []
     for stage in dict.fromkeys(row["stage"] for row in record.rows):
@@ -93,7 +93,7 @@ def layer(folder: str = "cpu") -> str:
 
 
 def networks(folder: str = "cpu", dtype: str = "float32") -> str:
-    """Return inference of whole networks: time, its multiple of ResNet-50's, and the share of the multiply-adds."""
+    """Return inference of networks: time, time relative to ResNet-50, and share of the multiply-add limit."""
     record = measured("networks", folder)
     rows = record.all(dtype=dtype)
     columns = sorted({(row["mode"] != "eager", row["batch"]) for row in rows}, key=lambda c: (c[1], c[0]))
@@ -147,7 +147,7 @@ def training() -> str:
 
 
 def scaling() -> str:
-    """Return how time goes with threads, batch and image size."""
+    """Return time by number of threads, batch size and image size."""
     record = measured("scaling")
     lines = [
         [f"`{row['work']}`: speed-up of {row['threads']} threads", f"{row['speedup']:.2f}"]
@@ -163,7 +163,7 @@ def scaling() -> str:
 
 
 def precision() -> str:
-    """Return bfloat16 beside float32."""
+    """Return bfloat16 compared to float32."""
     record = measured("precision")
     error = f"{record.settings['largest_error_of_logits']:.3f}"
     lines = [[row["dtype"], spread(row), f"{row['ratio']:.2f}x"] for row in record.rows]

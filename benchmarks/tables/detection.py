@@ -13,7 +13,7 @@ FIGURES = {"ap50": "AP50", "ap": "AP", "ap75": "AP75", "ap_medium": "medium", "a
 
 
 def detection() -> str:
-    """Return detectors with the average precision that was published, and both counts of trainable parameters."""
+    """Return detectors with published average precision, and published and our counts of trainable parameters."""
 
     def line(row: Row) -> list[str]:
         ours = counted(row)
@@ -38,14 +38,14 @@ def detection() -> str:
 
 
 def _beside(row: Row, column: str, ours: float) -> list[str]:
-    """Return a claim and our count; the tests allow no difference between the two."""
+    """Return a published value and our count. The tests require them to be equal."""
     if column not in row:
         return ["", f"{ours:.3f}"]
     return [f"{row[column]:.1f}", f"{ours:.3f} {'≠' if differs(row, column) else '='}"]
 
 
 def pennfudan() -> str:
-    """Return COCO's figures on the pedestrians, of boxes and masks, in %."""
+    """Return COCO's metrics on the pedestrians, for boxes and masks, in %."""
     record = load("accuracy/pennfudan")
     run = record.rows[0]
     rows = [[kind, *(f"{100 * run[f'test/{kind}_{figure}']:.1f}" for figure in FIGURES)] for kind in ("box", "mask")]

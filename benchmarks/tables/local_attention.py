@@ -7,7 +7,7 @@ from benchmarks.tables.markdown import markdown, where
 
 
 def local_attention() -> str:
-    """Return time and peak memory of both forms of every network, and their ratios."""
+    """Return time and peak memory of both forms of each network, and the ratios."""
     record = load("speed/cpu/local-attention")
     lines = []
     for network in dict.fromkeys(row["network"] for row in record.rows):

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the line below them that says how they were measured."""
+"""Markdown tables, and the line below a table that describes the measurement."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from benchmarks.measuring.record import Record
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a table whose first columns are text and whose others are figures."""
+    """Return a table with text in the first columns and figures in the others."""
     rule = [*["---"] * text_columns, *["---:"] * (len(header) - text_columns)]
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, rule, *rows])
 
 
 def spread(row: Row) -> str:
-    """Return a median with its quartiles."""
+    """Format a median with its quartiles."""
     return f"{row['median_ms']:.2f} ({row['lower_quartile_ms']:.2f}–{row['upper_quartile_ms']:.2f})"
 
 
 def where(record: Record, *details: str) -> str:
-    """Return the line below a table: machine, libraries, command, and what else has to be said."""
+    """Return the line below a table: machine, libraries, command, and further notes."""
     machine = record.machine
     threads = f"{machine['threads']} threads" if machine["threads"] else None
     allocator = f"allocator: {machine['allocator']}" if machine["allocator"] else None

@@ -1,4 +1,4 @@
-"""What was published, and our counts of the same networks."""
+"""Published values, and our counts of the same networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def published(table: str) -> list[Row]:
 
 
 def key(row: Row) -> str:
-    """Name the network of a row with its arguments, as in results/measured/complexity/complexity.json."""
+    """Return the name of a row's network with its arguments, as in results/measured/complexity/complexity.json."""
     settings = {**row.get("arguments", {}), **({"input_size": row["input_size"]} if "input_size" in row else {})}
     return " ".join([row["model"], *(f"{name}={value}" for name, value in settings.items())])
 
@@ -31,19 +31,19 @@ def counts() -> dict[str, Row]:
 
 
 def counted(row: Row) -> Row:
-    """Return our counts for a row, params, without the frozen ones, in millions and the others in G."""
+    """Return our counts for a row: trainable parameters in millions, the others in G."""
     found = counts()[key(row)]
     params = found["trainable_params"] if "trainable_params" in found else found["params"]
     return {"params": params / 1e6, "flops": found["published_flops"] / 1e9, "macs": found["macs"] / 1e9}
 
 
 def printed(value: float, decimals: int) -> str:
-    """Round half up to two decimals and then, for one, again: the rule of the paper's tables."""
+    """Round half up to two decimals and, for one decimal, again, as in the paper's tables."""
     rounded = Decimal(repr(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
     return str(rounded.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
 def differs(row: Row, column: str) -> bool:
-    """Whether our count is not what was printed."""
+    """Whether our count differs from the printed value."""
     claim = str(row[column])
     return printed(counted(row)[column], len(claim.partition(".")[2])) != claim

@@ -11,7 +11,7 @@ from benchmarks.tables.published import counted, differs, published
 
 
 def segmentation() -> str:
-    """Return published figures on Cityscapes and both counts of parameters and FLOPs."""
+    """Return published metrics on Cityscapes, and published and our counts of parameters and FLOPs."""
 
     def line(row: Row) -> list[str]:
         ours = counted(row)
@@ -44,7 +44,7 @@ def camvid() -> str:
 
 
 def memory() -> str:
-    """Return what inference takes on an image of 1024 x 2048 pixels."""
+    """Return the memory of inference on an image of 1024 x 2048 pixels."""
     record = load("memory/segmentation-memory")
     rows = [[f"`{row['model']}`", *(f"{row[f'{form}_mib']}" for form in ("whole", "windows"))] for row in record.rows]
     window = " x ".join(map(str, record.settings["window_px"]))

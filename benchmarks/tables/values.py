@@ -1,4 +1,4 @@
-"""Figures in sentences, by the name between their marks."""
+"""Generated figures in sentences, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNFOLD = ("rednet50, unfold, channels last", "rednet50, unfold, NCHW")
 
 
 def network(mode: str, batch: int, *labels: str) -> str:
-    """Return the time of a network in float32 as a multiple of ResNet-50's; of several forms, the fastest."""
+    """Return the float32 time of a network relative to ResNet-50, in its fastest form."""
     rows = measured("networks").all(mode=mode, batch=batch, dtype="float32")
     ratio = min(row["ratio"] for row in rows if row["network"] in labels)
     return f"{ratio:.2f}x"
