@@ -16,7 +16,7 @@ from involution.visualize import draw_heat_maps, heat_maps
 
 CONFIG = Path(__file__).parents[1] / "configs/digits.yaml"
 RUNS = Path("runs/demo")
-LAYERS = ("stem.1", "layer1.0.conv2", "layer2.0.conv2")  # feature maps of 16, 16 and 8 pixels; deeper maps are too small to draw
+LAYERS = ("stem.1", "layer1.0.conv2", "layer2.0.conv2")  # maps of 16, 16 and 8 pixels; deeper maps are smaller
 
 
 def demo(*settings: str) -> int:

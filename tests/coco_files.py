@@ -1,4 +1,4 @@
-"""COCO's files, drawn: images of ellipses with their annotations."""
+"""Synthetic COCO files: images of ellipses with annotations."""
 
 import json
 
@@ -12,7 +12,7 @@ CATEGORIES = [{"id": number, "name": name} for number, name in ((3, "car"), (90,
 
 
 def ellipse(rng, height, width):
-    """A mask whose size is drawn evenly over COCO's three."""
+    """Draw a mask whose size is uniform over COCO's three ranges."""
     radius = np.exp(rng.uniform(np.log(4), np.log(70), 2))
     centre = rng.uniform(0, 1, 2) * (height, width)
     y, x = np.mgrid[:height, :width]
@@ -25,7 +25,7 @@ def box_of(mask):
 
 
 def draw_coco(root, split="val2017", images=24, seed=0):
-    """COCO files with crowds, an image without objects and polygons; return where they are."""
+    """Write COCO files with crowds, an image without objects and polygons; return their paths."""
     rng = np.random.default_rng(seed)
     listed, annotations = [], []
     (root / split).mkdir(parents=True)

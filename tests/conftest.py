@@ -1,11 +1,11 @@
-"""What all tests share: the same random numbers in every run, in whatever order the tests run; and images."""
+"""Shared fixtures: random seeds that do not depend on the order of the tests, and images."""
 
 import os
 
 import torch
 
 if not torch.cuda.is_available():
-    # Triton reads it once, when it is first imported, by whatever test that is.
+    # Triton reads the variable once, when it is first imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import coco_files
@@ -22,7 +22,7 @@ def seed(monkeypatch):
 
 @pytest.fixture
 def one_thread():
-    """Tiny networks are slower on two threads, much slower where others use the machine too."""
+    """Use one thread: tiny networks are slower on two, especially on a shared machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,7 +36,7 @@ def image_folder(tmp_path, draw_images):
 
 @pytest.fixture
 def truncated(tmp_path):
-    """A photograph's file, cut short."""
+    """A truncated image file."""
     path = tmp_path / "truncated.jpg"
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:1500])
@@ -100,7 +100,7 @@ def draw_cityscapes():
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """A checkpoint as `involution fit` leaves it, of a network for images of 32 pixels and two classes."""
+    """A checkpoint as written by `involution fit`, of a network for images of 32 pixels and two classes."""
     path = tmp_path_factory.mktemp("weights") / "two.ckpt"
     facts = {
         "network": "rednet26",

@@ -31,7 +31,7 @@ STEPS = BATCHES * EPOCHS
 
 
 class KillPoint(NamedTuple):
-    """When a run dies."""
+    """The point at which a run is killed."""
 
     kind: str  # "step", "write", "before rename" or "after rename"
     number: int  # of the step or of the checkpoint, from 0
@@ -77,7 +77,7 @@ def recipe(folder: Path) -> Path:
 
 
 def install(point: KillPoint) -> None:
-    """Make this process die at the point."""
+    """Kill this process at the point."""
     seen = {"step": -1, "write": -1, "rename": -1}
 
     def reached(event: str) -> bool:
@@ -120,7 +120,7 @@ def in_child(work: Callable[[], int]) -> int:
         status = 1
         try:
             torch.set_num_threads(1)
-            warnings.simplefilter("default")  # tests make errors of them
+            warnings.simplefilter("default")  # tests turn warnings into errors
             status = work()
         except BaseException:
             traceback.print_exc()

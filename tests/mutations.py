@@ -1,4 +1,4 @@
-"""Break the code on purpose, one line at a time, and check that a test notices.
+"""Mutation tests: change the code, one line at a time, and check that a test fails.
 
     python tests/mutations.py [NAME ...]
 
@@ -259,7 +259,7 @@ def main(names: list[str]) -> int:
 
 
 def try_one(mutation: Mutation, copy: Path, objects: Objects) -> str | None:
-    """Apply a mutation, run its tests, undo it; return what noticed it, if anything did."""
+    """Apply a mutation, run its tests, undo it; return the test that failed, if any."""
     path = copy / mutation.file
     original = path.read_text()
     if original.count(mutation.old) != 1:

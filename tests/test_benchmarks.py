@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: what it lists, that everything runs on tiny shapes, and what it refuses."""
+"""The command line of the benchmarks: the list, dry runs of all benchmarks, and errors."""
 
 import json
 import re

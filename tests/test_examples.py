@@ -1,4 +1,4 @@
-"""The examples in the docstrings say what happens; `torch` is imported, as in PyTorch's examples."""
+"""The examples in the docstrings run; `torch` is imported, as in PyTorch's examples."""
 
 import doctest
 import pkgutil

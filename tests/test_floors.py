@@ -1,4 +1,4 @@
-"""The house: imports go down only, importing is light, files stay small."""
+"""Structure of the package: layered imports, light imports, small files."""
 
 import subprocess
 import sys

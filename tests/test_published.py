@@ -62,7 +62,7 @@ def test_counts_round_to_those_of_the_official_readme(row):
     assert not tables.differs(row, "flops")
 
 
-# Of an independent implementation after the same descriptions: parameters in thousands, multiply-adds in millions.
+# Counts of an independent implementation of the same descriptions: parameters in thousands, multiply-adds in millions.
 REBUILT = {
     "lrnet26": (14_702, 2_400),
     "lrnet50": (23_381, 4_060),
@@ -102,7 +102,7 @@ def test_the_depthwise_twin_has_the_budget_of_rednet(depth):
 
 @pytest.mark.parametrize(("size", "published"), [("s", "12.5"), ("m", "26.5"), ("l", "45.8")])
 def test_axial_networks_with_the_tables_of_their_authors_have_the_published_parameters(size, published):
-    """What the note of Table 1 says: rows that no offset reaches make the difference."""
+    """Rows that no offset reaches explain the difference, as in the note of Table 1."""
     model = build(f"axial_resnet_{size}")
     layers = [layer for layer in model.modules() if isinstance(layer, AxialAttention2d)]
     unread = sum((479 - len(t)) * t.shape[1] for m in layers for t in (m.for_query, m.for_key, m.for_value))

@@ -1,4 +1,4 @@
-"""What README says works: its Python gives what it shows, its commands run."""
+"""The Python examples of README give the outputs shown, and its commands run."""
 
 import doctest
 import re
@@ -47,7 +47,7 @@ def test_pip_finds_what_is_asked_for(line):
 
 
 def test_commands_run_in_their_order(tmp_path, image_folder, draw_scenes, draw_masks, monkeypatch, capsys, one_thread):
-    """With one batch per epoch where there is something to learn."""
+    """Run training commands with one batch per epoch."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

@@ -48,7 +48,7 @@ def test_rows_are_found_by_their_columns():
 
 
 class Repository:
-    """Stands for git: what was committed since a record, and what is not committed."""
+    """Replacement for git: files committed since a record, and uncommitted files."""
 
     def __init__(self, changes="", uncommitted="", known="commit"):
         self.answers = {"log": changes, "status": uncommitted, "cat-file": known}

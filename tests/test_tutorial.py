@@ -1,4 +1,4 @@
-"""The tutorial's code runs, prints what the page says, and makes its pictures."""
+"""The code of the tutorial runs, prints the output on the page, and draws its pictures."""
 
 import importlib.util
 import re

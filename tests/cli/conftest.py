@@ -1,4 +1,4 @@
-"""The command line as its user sees it."""
+"""Fixtures that run the command line."""
 
 import os
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def settings(images: Path, **changes: object) -> Sequence[str]:
 
 @pytest.fixture
 def recipe(image_folder):
-    """Arguments of a run of seconds: a tiny network of timm, two classes of small images."""
+    """Arguments of a short run: a tiny network of timm, two classes of small images."""
 
     def recipe(**changes: object) -> Sequence[str]:
         return settings(image_folder, **changes)
@@ -68,7 +68,7 @@ def recipe(image_folder):
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory, draw_images):
-    """What a run of that recipe leaves."""
+    """Output folder of a run of that recipe."""
     folder = tmp_path_factory.mktemp("trained")
     arguments = settings(draw_images(folder / "images"), trainer__default_root_dir=folder / "runs")
     assert main(["fit", *arguments]) == 0

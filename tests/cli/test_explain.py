@@ -21,7 +21,7 @@ def record(calls, name, draw, *arguments):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the command has drawn, in place of the drawing."""
+    """Record the images that the command would draw."""
     calls = []
     for name in ("draw_heat_maps", "draw_kernels"):
         draw = getattr(visualize, name)

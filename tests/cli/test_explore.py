@@ -1,4 +1,4 @@
-"""Mistakes on the command line; what the page does is tested in tests/explore."""
+"""Errors of the command line. The page is tested in tests/explore."""
 
 import pytest
 from test_mistakes import complains

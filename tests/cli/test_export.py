@@ -1,4 +1,4 @@
-"""Networks in other runtimes: what they compute is what PyTorch computes, at sizes that the export did not see."""
+"""Exported networks in other runtimes give the outputs of PyTorch, also at sizes that the export did not use."""
 
 import pytest
 import torch

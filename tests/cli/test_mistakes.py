@@ -1,4 +1,4 @@
-"""Every mistake of a user: exit status 2, one line that says what was expected and what came, and nothing else."""
+"""User errors: exit status 2, and a single line with the expected and the actual value."""
 
 import pytest
 
@@ -168,7 +168,7 @@ def test_random_weights_are_not_evaluated(run, recipe, command, path):
 
 @pytest.fixture
 def broken(checkpoint, tmp_path):
-    """Write the checkpoint of a run with a change."""
+    """Write a modified checkpoint of a run."""
     import torch
 
     def broken(change):

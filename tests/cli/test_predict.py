@@ -51,7 +51,7 @@ def test_a_configuration_names_the_images(run, checkpoint, recipe, image_folder)
 
 
 def test_images_of_one_name_may_be_named_together(run, checkpoint, image_folder):
-    """No picture of a classifier could take the place of another."""
+    """A classifier writes no pictures, so equal names cannot overwrite each other."""
     outcome = run("predict", image_folder / "test", "--ckpt_path", checkpoint, "--out", "said")
     assert outcome.status == 0
     assert len(json.loads(Path("said/predictions.json").read_text())) == 4

@@ -1,4 +1,4 @@
-"""One data set for all tasks: images that cannot be decoded, and workers that are started in every way."""
+"""The data set of all tasks: images that cannot be decoded, and all start methods of workers."""
 
 import multiprocessing
 import pickle
@@ -75,7 +75,7 @@ def test_errors():
 
 @pytest.mark.parametrize("kind", ["files", "tensors", "coco", "instances", "semantic"])
 def test_data_sets_are_small_when_pickled(kind, image_folder, tmp_path, draw_coco, draw_masks, draw_scenes):
-    """Spawned workers get the data set pickled, and nothing else of the run."""
+    """Spawned workers receive only the pickled data set."""
     made = {
         "files": lambda: folder(image_folder),
         "tensors": lambda: Synthetic(8, 5, batch_size=4),
@@ -85,7 +85,7 @@ def test_data_sets_are_small_when_pickled(kind, image_folder, tmp_path, draw_coc
             str(draw_scenes(tmp_path / "scenes")), {"a": [0, 0, 0], "b": [1, 1, 1], "c": [2, 2, 2]}, 9, [8, 8], 2
         ),
     }[kind]()
-    made.trainer = lambda: None  # which pickle refuses
+    made.trainer = lambda: None  # cannot be pickled
     for dataset in (made.train_dataset(), made.val_dataset(), made.predict_dataset()):
         again = pickle.loads(pickle.dumps(dataset))
         assert isinstance(again, ImageDataset)
@@ -97,7 +97,7 @@ def test_data_sets_are_small_when_pickled(kind, image_folder, tmp_path, draw_coc
 
 @pytest.fixture
 def start_method():
-    """Set how processes are started, for one test."""
+    """Set the start method of processes for one test."""
     before = multiprocessing.get_start_method(allow_none=True)
     yield partial(multiprocessing.set_start_method, force=True)
     multiprocessing.set_start_method(before, force=True)

@@ -1,4 +1,4 @@
-"""Clients of the page without a browser: what its JavaScript sends and receives."""
+"""Clients of the page without a browser. They send and receive the messages of its JavaScript."""
 
 import json
 import uuid
@@ -42,13 +42,13 @@ class Client:
         return self.send("heat-a", "select", {"compare": False}, {"index": [x, y], "value": None})
 
     def upload(self, name, content):
-        """Send a file, and return what the page calls it."""
+        """Upload a file, and return the name that the page gives it."""
         answer = self.http.post("/gradio_api/upload", files={"files": (name, content)})
         answer.raise_for_status()
         return answer.json()[0]
 
     def bring(self, name, path):
-        """Have the page read an image that is at `path` on its machine."""
+        """Request that the page read the image at `path` on its machine."""
         file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
         return self.send("upload-a", "upload", {"upload-a": file})
 

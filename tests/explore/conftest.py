@@ -1,4 +1,4 @@
-"""What the page is shown, a tiny network with involutions and small photographs; and the page itself."""
+"""Fixtures: a tiny network with involutions, small photographs, and the page."""
 
 import os
 import signal
@@ -39,13 +39,13 @@ def view(weights, pictures):
 
 @pytest.fixture(scope="session")
 def server(weights, tmp_path_factory):
-    """The command in a process of its own, started in a folder with a secret."""
+    """The command in a separate process, started in a folder with a secret."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "secret.txt").write_text("secret")
     (folder / "temporary").mkdir()
     (weights.parent / "unreadable.ckpt").write_text("no checkpoint")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "temporary"), "GRADIO_SHARE": "True"}
-    environment |= {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_ALLOWED_PATHS": "/"}  # what a user may have set elsewhere
+    environment |= {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_ALLOWED_PATHS": "/"}  # a user's settings for other pages
     command = [sys.executable, "-m", "involution", "explore", "--checkpoints", str(weights.parent)]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     address = process.stdout.readline().split()[0]

@@ -1,4 +1,4 @@
-"""Image files of every kind of mischief: those that are refused, with the reason, and those that are read."""
+"""Malformed and malicious image files: those that are rejected, with the reason, and those that are read."""
 
 import io
 import zlib
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def png(width, height, rows):
-    """Return a grey PNG that claims a size."""
+    """Return a grey PNG whose header declares a size."""
 
     def chunk(kind, content):
         return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)

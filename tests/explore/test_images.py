@@ -1,4 +1,4 @@
-"""Images that strangers bring: each is read, or refused in words, and never anything else."""
+"""Untrusted images: each is either read or rejected with a message."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The page in a browser: what a user does, and what comes back."""
+"""The page in a browser: user actions and responses."""
 
 import contextlib
 import json
@@ -46,7 +46,7 @@ class Page:
         self.wait(lambda: self.picture("heat-a") and self.picture("kernels-a"))
 
     def wait(self, done, seconds=60):
-        """Ask until the answer is yes. What the page replaces or covers while it is asked for is asked for again."""
+        """Poll until a condition holds. Elements that the page replaces or covers meanwhile are queried again."""
         from selenium.common import exceptions
 
         moving = (exceptions.StaleElementReferenceException, exceptions.ElementNotInteractableException)
@@ -62,7 +62,7 @@ class Page:
         return self.browser.find_elements("css selector", selector)
 
     def picture(self, name):
-        """The address of a picture, which is new when its pixels are."""
+        """The address of a picture, which changes with its pixels."""
         return next((image.get_attribute("src") for image in self.find(f"#{name} img")), None)
 
     def choose(self, name, option):
@@ -72,14 +72,14 @@ class Page:
         self.wait(lambda: self.press(f"#{name} [role=option]", option))
 
     def press(self, selector, text=None):
-        """Click the first such element; say whether there is one."""
+        """Click the first matching element; return whether there is one."""
         chosen = [part for part in self.find(selector) if text is None or part.text.strip() == text][:1]
         for part in chosen:
             part.click()
         return bool(chosen)
 
     def bring(self, name, path):
-        """Upload a file, in place of an earlier one if there is one."""
+        """Upload a file; replace an earlier one."""
         if not any(part.is_displayed() for part in self.find(f"#{name}")):
             self.press(f"#own-{name.partition('-')[2]} button")
             self.wait(lambda: any(part.is_displayed() for part in self.find(f"#{name}")))
@@ -110,7 +110,7 @@ class Page:
         return " ".join(part.text for part in self.find(f"#{name}"))
 
     def changes(self, names, act):
-        """Act, and return once each of these pictures is another."""
+        """Perform an action, and return when all of these pictures have changed."""
         before = {name: self.picture(name) for name in names}
         act()
         self.wait(lambda: all(self.picture(name) not in (None, before[name]) for name in names))

@@ -1,4 +1,4 @@
-"""What the page gives to whom."""
+"""Access control of the server, and concurrent clients."""
 
 import os
 import threading
@@ -106,7 +106,7 @@ def test_what_is_too_large_is_not_taken(client, monkeypatch):
 
 
 def click_for_a_while(address, pid, clients, clicks):
-    """Have clients click at once, and return how often each got an answer, and the growth of memory in MiB."""
+    """Let clients click concurrently; return the number of responses of each, and the growth of memory in MiB."""
     answered = [0] * clients
 
     def use(number):

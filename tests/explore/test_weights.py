@@ -1,4 +1,4 @@
-"""Checkpoints that strangers bring: believed as far as our own networks go."""
+"""Untrusted checkpoints: only networks of this package are accepted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is done to the span is done to the layer: it is `involution2d(x, layer.kernel(x))`, fused only if untouched."""
+"""Changes of the span affect the layer, `involution2d(x, layer.kernel(x))`; only an unchanged span is fused."""
 
 import copy
 

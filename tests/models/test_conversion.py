@@ -42,7 +42,7 @@ def same(ours, theirs):
 @pytest.mark.parametrize("stem", [3, 7])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_round_trip(name, stem):
-    """Names and values, in memory; shapes and options are found from them."""
+    """Names and values in memory; shapes and options are derived from them."""
     network = build(name, stem_kernel_size=stem, **NETWORKS[name])
     weights = random(network)
     official = to_official(weights).weights
@@ -170,7 +170,7 @@ def test_golden_logits(tmp_path, name, release):
 
 
 def as_paddle(weights):
-    """As the port names and stores them."""
+    """Names and layout of the weights in the port."""
     arrays = {}
     for name, value in weights.items():
         name = name.removeprefix("backbone.").removeprefix("head.")
@@ -193,7 +193,7 @@ def test_entries_of_the_paddle_port(tmp_path):
 
 
 def test_the_stem(tmp_path):
-    """A kernel of 3 in the centre of one of 7 computes the same; the other way is refused."""
+    """A 3x3 kernel in the centre of a 7x7 kernel gives the same outputs; the opposite conversion is rejected."""
     torch.manual_seed(0)
     network = timm.create_model("rednet26", num_classes=3).eval()
     torch.save(network.state_dict(), tmp_path / "three.pth")

@@ -1,4 +1,4 @@
-"""A prepared network says the same with fewer layers."""
+"""A prepared network gives the same outputs with fewer layers."""
 
 import copy
 
@@ -14,7 +14,7 @@ from involution.models.skeleton.trunk import Bottleneck
 
 
 def trained(name, **options):
-    """Return a network whose norms have seen data and whose blocks are not the identity that they start as."""
+    """Return a network with norm statistics from data, and blocks that are not initialized to the identity."""
     model = timm.create_model(name, num_classes=5, **options).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -70,7 +70,7 @@ def test_a_prepared_backbone_gives_the_same_maps():
 @torch.no_grad()
 def test_a_prepared_network_can_be_exported():
     model = prepare(trained("rednet26"))
-    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 5)  # contiguous images, converted at the door
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 5)  # contiguous images, converted on input
     x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     dimensions = {0: torch.export.Dim("batch"), 2: None, 3: None}
     exported = torch.export.export(model, (x,), dynamic_shapes=({**dimensions},))
@@ -90,7 +90,7 @@ def test_the_model_stays_in_its_mode():
 @torch.no_grad()
 def test_a_changed_span_is_not_fused():
     model, x = trained("rednet26"), torch.rand(2, 3, 64, 64)
-    nn.init.ones_(model.layer1[0].bn3.weight)  # zero in a new network, in which the block would say nothing
+    nn.init.ones_(model.layer1[0].bn3.weight)  # zero at initialization, where the block would contribute nothing
     before = model(x)
     model.layer1[0].conv2.conv2.conv.register_forward_hook(lambda module, inputs, taps: 3 * taps)
     prepared = prepare(model)

@@ -1,6 +1,6 @@
-"""Triton's interpreter as the tests need it: quicker, and strict about memory.
+"""Triton's interpreter with faster calls and checks of memory accesses.
 
-`tests/conftest.py` switches it on, before anything imports Triton.
+`tests/conftest.py` enables it before Triton is imported.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Bad arguments are refused with their name, what was expected and what came."""
+"""Errors for invalid arguments contain the name, the expected and the actual value."""
 
 import pytest
 import torch

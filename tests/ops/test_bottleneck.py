@@ -17,7 +17,7 @@ from involution.ops import cpu
 
 
 def block(mid, stride=1, dilation=1, kernel_size=7, group_channels=16, channels=64, projection=None, **options):
-    """Return a block in eval mode whose norms and biases are not those of the start."""
+    """Return a block in eval mode with random norms and biases."""
     out = options.get("out", channels)
     shortcut = None
     if stride > 1 or out != channels or projection:
@@ -104,7 +104,7 @@ SETS = ("reference", "baseline", "avx2", "avx512", "avx512_bf16")
 @pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
 @pytest.mark.parametrize("implementation", SETS)
 def test_every_other_implementation(implementation):
-    """Run the tests of values again on what is not this machine's first choice."""
+    """Run the tests of values again with the other instruction sets of this machine."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "drawn and not many"]
     environment = {**os.environ, "INVOLUTION_CPU": implementation}
     run = subprocess.run(command, env=environment, capture_output=True, text=True)

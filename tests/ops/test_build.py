@@ -1,4 +1,4 @@
-"""The extension's build: what a failing compiler leaves behind, the wheel's tag, and other processors."""
+"""The build of the extension: compiler failures, the tag of the wheel, and other processors."""
 
 import os
 import re

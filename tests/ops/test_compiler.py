@@ -1,4 +1,4 @@
-"""What PyTorch's tools make of the operators: floating-point operations counted by hand, and the real Inductor."""
+"""The operators in PyTorch's tools: the FLOP counter against counts by hand, and Inductor."""
 
 import pytest
 import torch

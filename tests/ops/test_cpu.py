@@ -1,4 +1,4 @@
-"""The compiled operators for CPU tensors: threads, rounding, refusals, and memory that is not theirs."""
+"""The compiled operators for CPU tensors: threads, rounding, errors, and out-of-bounds accesses."""
 
 import ctypes
 import math
@@ -230,7 +230,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Guarded:
-    """Tensors that end, or begin, where a page ends that nobody may touch."""
+    """Tensors that end, or begin, at an inaccessible page."""
 
     def __init__(self):
         self.maps = []

@@ -1,4 +1,4 @@
-"""What serves CUDA tensors: dispatch, what happens where Triton cannot serve, and what programs are compiled for."""
+"""Operators on CUDA tensors: dispatch, fallbacks if Triton is unavailable, and compilation targets."""
 
 import json
 import os

@@ -45,7 +45,7 @@ GEOMETRIES = {
 
 @pytest.fixture(autouse=True)
 def nan_outputs(monkeypatch):
-    """Fill what is allocated for results with NaN: what is not written shows."""
+    """Fill the memory of results with NaN, so that unwritten values are detected."""
     allocate = torch.Tensor.new_empty
 
     def poisoned(self, *args, **kwargs):
@@ -71,7 +71,7 @@ def exact_products():
 
 
 def check(t, geometry):
-    """Compare all operators on the tensors `t` with the reference; return what they gave."""
+    """Compare all operators on the tensors `t` with the reference; return their outputs."""
     dtype = t["x"].dtype
     meta = {name: value.to("meta") for name, value in t.items()}
     layouts = results(lambda name: getattr(torch.ops.involution, name), meta, geometry)

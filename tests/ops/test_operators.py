@@ -1,4 +1,4 @@
-"""What serves CPU tensors, compiled or not, against the reference in float64."""
+"""Operators on CPU tensors, compiled or not, against the reference in float64."""
 
 import multiprocessing
 import os
@@ -302,7 +302,7 @@ OTHERS = {"reference": "registration or empty", "avx2": "values or strides", "ba
 @pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
 @pytest.mark.parametrize("implementation", OTHERS)
 def test_every_other_implementation(implementation):
-    """Run this file's tests again, on what is not this machine's first choice."""
+    """Run the tests of this file again with the other instruction sets and implementations of this machine."""
     environment = {**os.environ, "INVOLUTION_CPU": implementation}
     show = "from involution.ops import cpu; print(cpu.status()['instruction_set'] or 'reference')"
     served = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True)

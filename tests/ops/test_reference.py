@@ -1,4 +1,4 @@
-"""The reference is the definition: five loops say the same, and so do the published values."""
+"""The reference gives the same values as five plain loops and as the official operator."""
 
 import itertools
 import math

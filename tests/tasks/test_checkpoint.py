@@ -1,4 +1,4 @@
-"""Checkpoints that strangers bring, as `predict` reads them."""
+"""Untrusted checkpoints, as read by `predict`."""
 
 import os
 from pathlib import Path

@@ -121,7 +121,7 @@ def test_predictions_are_named_and_sorted():
 
 
 class Bright(Synthetic):
-    """Images that are as bright as their label says."""
+    """Images whose brightness is proportional to the label."""
 
     def read_splits(self):
         labels = [i % 6 for i in range(60)]

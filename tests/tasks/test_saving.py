@@ -1,4 +1,4 @@
-"""Runs that die, disks that are full: what was saved stays whole, and a resumed run ends with the same weights."""
+"""Killed runs and full disks: checkpoints stay complete, and a resumed run ends with the same weights."""
 
 import errno
 import os

@@ -18,7 +18,7 @@ from involution.tasks.metrics.mean_iou import MeanIoU
 from involution.tasks.segmentation import pixel_loss
 from involution.tasks.sliding_window import slide
 
-# What Lightning says of its own workings, and of what is done here on purpose.
+# Warnings about Lightning's internals, and about intended settings of the tests.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -57,7 +57,7 @@ def by_hand(predicted, true, classes):
 
 
 def test_metric_equals_plain_counting():
-    """Class 4 is nowhere, class 3 predicted but not there, class 2 there but not predicted; a fifth is ignored."""
+    """Class 4 is absent, class 3 only predicted, class 2 present but not predicted; a fifth is ignored."""
     generator = torch.Generator().manual_seed(0)
     names = list("abcde")
     metric = MeanIoU(names)

@@ -75,7 +75,7 @@ def test_a_layer_that_is_applied_twice_appears_twice():
 
 @pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(3, 1, 1), (7, 2, 1), (3, 1, 2), ((5, 3), (1, 2), 1)])
 def test_windows_are_the_pixels_that_the_output_depends_on(kernel_size, stride, dilation):
-    """Every other kernel weight being one, the gradient of an output says which pixels it weighs."""
+    """With all other kernel weights set to one, the gradient of an output shows which pixels it weights."""
     x = torch.rand(1, 16, 11, 12)
     layer = Involution2d(16, kernel_size, stride, dilation)
     generated = capture(layer, x)[0][""]

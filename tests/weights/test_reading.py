@@ -1,4 +1,4 @@
-"""Files of weights of every kind, and files of other kinds."""
+"""Weight files in all supported formats, and files in other formats."""
 
 import io
 import os

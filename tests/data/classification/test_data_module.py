@@ -50,7 +50,7 @@ def test_augmentation_leaves_the_random_numbers_of_the_process_alone():
 
 
 def trainer(epoch=0, batches=0, world_size=1, rank=0):
-    """What a data module asks a trainer for."""
+    """The attributes of a trainer that a data module uses."""
     made = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     made.fit_loop.epoch_progress.current.processed = epoch
     made.fit_loop.epoch_loop.batch_progress.current.ready = batches
@@ -104,7 +104,7 @@ def test_processes_share_the_validation_images_without_repeating_one(replicas):
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers")
 @pytest.mark.parametrize("setting", [{"overfit_batches": 2}, {"fast_dev_run": True}, {"limit_train_batches": 0.5}])
 def test_shortened_runs(setting, tmp_path, one_thread):
-    """Two epochs; `overfit_batches` sees the same batches in both."""
+    """Two epochs; `overfit_batches` uses the same batches in both."""
     seen = []
 
     class Task(Classification):

@@ -14,7 +14,7 @@ from involution.data.sampler import GroupedSampler
 
 @pytest.fixture
 def root(tmp_path):
-    """Two splits, each with an image of 16 x 16 pixels that has the objects a test gives it, and one that has none."""
+    """Two splits, each with an image of 16 x 16 pixels with the objects of the test, and an image without objects."""
     for split in ("train2017", "val2017"):
         (tmp_path / split).mkdir()
         for name in ("a.jpg", "b.jpg"):
@@ -24,7 +24,7 @@ def root(tmp_path):
 
 
 def write(root, **changes):
-    """Write both files of annotations: one good object, changed; return the data module."""
+    """Write both annotation files with one modified valid object; return the data module."""
     annotation = {"id": 7, "image_id": 30, "category_id": 5, "bbox": [2, 3, 6, 8], "area": 48, "iscrowd": 0}
     annotation |= {"segmentation": [[2, 3, 8, 3, 8, 11, 2, 11]]} | changes
     images = [{"id": n, "file_name": f, "height": 16, "width": 16} for n, f in ((30, "a.jpg"), (4, "b.jpg"))]
@@ -203,7 +203,7 @@ def test_categories_of_one_name_keep_their_ids(root):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_batches_of_one_aspect_ratio(tmp_path, replicas):
-    """Every batch of every process is of wide or of upright images; together they have all images, few twice."""
+    """Each batch of each process has only wide or only upright images. All images occur, few of them twice."""
     draw_coco(tmp_path, "train2017", images=40)
     draw_coco(tmp_path, "val2017", images=2)
     data = COCO(str(tmp_path), batch_size=3, group_by_aspect_ratio=True, num_workers=0)

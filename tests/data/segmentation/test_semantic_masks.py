@@ -1,4 +1,4 @@
-"""Images with masks: what is learned from and judged, and what is said of files that are wrong."""
+"""Images with masks: training, evaluation, and errors for invalid files."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_an_epoch_depends_on_seed_and_epoch_alone(scenes, monkeypatch):
 
 
 def coded(height, width):
-    """An image that says of every pixel what its mask is."""
+    """An image whose pixels encode the values of the mask."""
     mask = torch.arange(height * width).reshape(height, width).div(width * 8, rounding_mode="floor").to(torch.uint8)
     return (mask * 20)[None].expand(3, -1, -1).contiguous(), mask
 
@@ -114,7 +114,7 @@ def test_small_images_are_filled_with_ignored_black():
 
 
 def test_no_class_has_more_than_three_quarters_of_a_crop():
-    """A strip of another class in a large image: blind crops would miss it most of the time."""
+    """A strip of another class in a large image, which most random crops do not contain."""
     mask = torch.zeros(64, 400, dtype=torch.uint8)
     mask[:, 150:250] = 1
     mask[:8] = IGNORE_INDEX

@@ -1,4 +1,4 @@
-"""Stand-alone self-attention against four plain loops, and as what it is: softmax(query · key)."""
+"""Stand-alone self-attention against four plain loops, and against softmax(query · key)."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_stride_averages_the_pixels_that_exist():
 
 
 def test_involution_with_kernel_softmax_of_query_times_key_is_local_attention():
-    """Self-attention as a member of the family: PyTorch's attention, masked to a window, is the layer."""
+    """PyTorch's attention, masked to a window, gives the outputs of the layer."""
     layer, x = layer_and_input(kernel_size=5, relative=False)
     height, width = x.shape[2:]
     rows, columns = torch.arange(height * width) // width, torch.arange(height * width) % width

@@ -1,4 +1,4 @@
-"""Segmentors: sizes, what learns, which norms are synchronized, and errors. Their counts: tests/test_published.py."""
+"""Segmentors: sizes, gradients, synchronized norms, and errors. Their counts: tests/test_published.py."""
 
 import pytest
 import timm
@@ -54,7 +54,7 @@ def test_a_resnet_has_the_deep_stem_of_the_paper_unless_a_tag_says_otherwise():
 
 
 def test_semantic_fpn_is_the_sum_of_levels_brought_to_the_finest(one_thread):
-    """Each level by itself: the head is linear behind its last ReLU, so answers of single levels add up."""
+    """Each level separately: the head is linear after its last ReLU, so the outputs of single levels add up."""
     head = build("semantic_fpn").decode_head.double().eval()
     maps = [torch.rand(1, 32, 16 // 2**i, 24 // 2**i, dtype=torch.float64) for i in range(4)]
     total = 0

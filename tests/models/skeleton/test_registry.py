@@ -1,4 +1,4 @@
-"""Every network that importing `involution.models` adds to timm keeps timm's promises."""
+"""All networks that `involution.models` registers in timm implement timm's interface."""
 
 import pytest
 import timm

@@ -25,7 +25,7 @@ def images(data):
 
 
 def draw_results(data):
-    """Detections made by hand: objects moved a little, some missed, some invented; nothing in a tenth of the images."""
+    """Synthetic detections: shifted objects, some missed, some false; none in a tenth of the images."""
     rng = np.random.default_rng(1)
     results = []
     for index, (number, size) in enumerate(images(data)):
@@ -49,7 +49,7 @@ def draw_results(data):
 
 
 def ours(data, results):
-    """The figures of a result file, judged image by image as a detector's answers are."""
+    """Return the metrics of a result file, evaluated image by image like the outputs of a detector."""
     labels = {category: label for label, category in enumerate(data.val.annotations.categories, 1)}
     metric = AveragePrecision(masks=True)
     for index, (number, size) in enumerate(images(data)):
