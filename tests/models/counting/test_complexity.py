@@ -1,4 +1,4 @@
-"""Counting: the rule itself on small modules, and the errors. Figures of whole networks: tests/test_published.py."""
+"""Counting: the rule on small modules, and the errors. Whole networks: tests/records/test_published.py."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Segmentors: sizes, gradients, synchronized norms, and errors. Their counts: tests/test_published.py."""
+"""Segmentors: sizes, gradients, synchronized norms, and errors. Their counts: tests/records/test_published.py."""
 
 import pytest
 import timm

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 WITHOUT_A_NETWORK = {"tutorial-portrait.png", "tutorial-kernels.png"}  # the same on every machine, apart from fonts
 
 

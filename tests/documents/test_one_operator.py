@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def test_code_runs(capsys):
-    page = (Path(__file__).parents[1] / "docs/one-operator.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/one-operator.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert blocks
     for block in blocks:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "demo/digits.py"
+PATH = Path(__file__).parents[2] / "demo/digits.py"
 
 
 @pytest.fixture
