@@ -14,6 +14,7 @@ from PIL import Image
 from involution.cli import main
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+# With plugins of pytest imported, jsonargparse may read 1 as 1.0, all batches: the data sets are small as well.
 ONE_STEP = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test", "predict")]
 SYNTHETIC = "--data=involution.data.Synthetic"
 
@@ -22,9 +23,15 @@ DETECTORS = ("coco_faster_rcnn", "coco_mask_rcnn", "coco_retinanet")
 # Arguments that replace the images of a recipe, unless a package includes them.
 DATA = {
     "cifar10": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
-    "digits": lambda images: ["--data.batch_size=2"],
+    "digits": lambda images: ["--data.batch_size=256"],
     "tiny_imagenet": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
-    "imagenet": lambda images: [SYNTHETIC, "--data.size=224", "--data.num_classes=1000", "--data.batch_size=2"],
+    "imagenet": lambda images: [
+        SYNTHETIC,
+        "--data.size=224",
+        "--data.num_classes=1000",
+        "--data.images=2",
+        "--data.batch_size=2",
+    ],
     "camvid": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]", "--data.batch_size=2"],
     "cityscapes_fpn": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
     "cityscapes_upernet": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
