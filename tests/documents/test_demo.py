@@ -14,6 +14,7 @@ def demo():
     return module.demo
 
 
+@pytest.mark.slow
 def test_everything_is_made(demo, tmp_path, monkeypatch, capsys, one_thread):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

@@ -46,6 +46,7 @@ def test_pip_finds_what_is_asked_for(line):
     assert not names or names.rstrip("]") in extras
 
 
+@pytest.mark.slow
 def test_commands_run_in_their_order(tmp_path, image_folder, draw_scenes, draw_masks, monkeypatch, capsys, one_thread):
     """Run training commands with one batch per epoch."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")

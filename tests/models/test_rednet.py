@@ -90,6 +90,7 @@ def test_published_values_of_the_backbones(name):
     torch.testing.assert_close(got, torch.tensor(BACKBONES[name], dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(224, 224), (225, 199), (33, 47), (512, 1024)], ids=str)
 def test_every_size_agrees_with_float64(size):
@@ -151,6 +152,7 @@ def test_exports():
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
 
 
+@pytest.mark.slow
 def test_compiles_forward_and_backward_without_graph_breaks():
     model, x = timm.create_model("rednet26", num_classes=5), torch.randn(2, 3, 48, 48)
     model(x).sum().backward()

@@ -298,6 +298,7 @@ def test_more_than_two_to_the_31_elements():
 OTHERS = {"reference": "registration or empty", "avx2": "values or strides", "baseline": "values or strides"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("INVOLUTION_CPU" in os.environ, reason="is this very run")
 @pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
 @pytest.mark.parametrize("implementation", OTHERS)

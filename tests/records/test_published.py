@@ -10,6 +10,8 @@ from benchmarks.tables import published as tables
 from involution.layers.attention.axial import AxialAttention2d
 from involution.models.counting.complexity import build, profile
 
+pytestmark = pytest.mark.slow  # many networks
+
 
 @pytest.fixture(scope="module")
 def stored():
