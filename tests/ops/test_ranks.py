@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+import involution
 from involution import involution1d, involution2d, involution3d, local_products, spanned_involution
 
 OPERATORS = (involution1d, involution2d, involution3d)
@@ -95,3 +96,9 @@ def test_local_products_are_refused():
         local_products(x, x, 3, 3)
     with pytest.raises(ValueError, match="query: expected the batch size of key, 1, got 0"):
         local_products(x[:0], x, 2, 3)
+
+
+def test_the_dilation_of_a_sequence_is_that_of_a_row():
+    x, kernel = torch.randn(2, 6, 11), torch.randn(2, 3, 3, 11)
+    row = involution.involution2d(x[:, :, None], kernel[:, :, None, :, None], dilation=(1, 2))
+    torch.testing.assert_close(involution.involution1d(x, kernel, dilation=2), row.squeeze(2))
