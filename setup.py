@@ -6,6 +6,7 @@ reference, and the reason is printed and kept in `build_error.txt` beside the so
 """
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from setuptools.errors import CompileError
 from torch.utils.cpp_extension import include_paths, library_paths
 
 CPU = Path("src/involution/ops/cpu")
+SIGNATURES = CPU.with_name("signatures.py")
 ERROR = "build_error.txt"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if "INVOLUTION_SANITIZE" in os.environ else []
 
@@ -80,12 +82,16 @@ class Wheel(bdist_wheel):
         return ("py3", "none", super().get_tag()[2])
 
 
+signatures = runpy.run_path(str(SIGNATURES))["SIGNATURES"]
 setup(
     ext_modules=[
         Extension(
             "involution.ops.cpu._kernels",
             sources=sorted(str(path) for path in CPU.rglob("*.cpp")),
-            depends=sorted(str(path) for path in CPU.rglob("*.h")),
+            depends=[str(SIGNATURES), *sorted(str(path) for path in CPU.rglob("*.h"))],
+            define_macros=[
+                ("INVOLUTION_SIGNATURES", ", ".join(f'"{name}{text}"' for name, text in signatures.items()))
+            ],
             include_dirs=include_paths(),
             library_dirs=library_paths(),
             libraries=["torch_cpu"],

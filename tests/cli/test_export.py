@@ -39,6 +39,7 @@ def test_torchscript(run):
     outcome = run("export", "rednet26", "--format", "torchscript", "--out", "net.pt", "--input-size", 32, 32)
     assert outcome.status == 0
     assert outcome.out.startswith("net.pt  ")
+    assert 'torch.jit.load("net.pt")(images)' in outcome.out
     assert outcome.err == "rednet26 without a checkpoint: its weights are random\n"
     with pytest.warns(FutureWarning):
         script = torch.jit.load("net.pt")

@@ -21,6 +21,8 @@ def test_json(run):
     compiled = cpu.status()["loaded"]
     assert all(("C++" in used) == compiled for used in device["implementation"].values())
     assert (device["hint"] is None) == compiled
+    assert device["library"] == (str(cpu.LIBRARY) if compiled else None)
+    assert not compiled or f"library     {cpu.LIBRARY}" in run("info").out
 
 
 def test_it_says_how_to_get_the_fast_one(run, monkeypatch):

@@ -41,7 +41,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
     dynamic = [name for name in given.dynamic.split(",") if name]
     difference = export(network, given.format, out, given.input_size, dynamic)
     print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB, largest difference from PyTorch {difference:.1e}")
+    print(f"run it with {_usage(given.format, out)}; see docs/deployment.md")
     if file is None:
         print(f"{given.network} without a checkpoint: its weights are random", file=sys.stderr)
     if not difference <= TOLERANCES[given.dtype]:
         raise UserError(f"--format: expected at most {TOLERANCES[given.dtype]:.0e} from PyTorch, got {difference:.1e}")
+
+
+def _usage(format: str, out: Path) -> str:
+    """Return the lines of Python that run a file without this package."""
+    from involution.ops import cpu
+
+    if format == "onnx":
+        return f'onnxruntime.InferenceSession("{out}").run(None, {{"images": images}})'
+    operators = f'torch.ops.load_library("{cpu.LIBRARY}")' if cpu.status()["loaded"] else "import involution"
+    load = "torch._inductor.aoti_load_package" if format == "pt2" else "torch.jit.load"
+    return f'{operators}; {load}("{out}")(images)'

@@ -48,6 +48,7 @@ def _devices() -> list[dict[str, Any]]:
             "name": f"{platform.machine()}, {torch.get_num_threads()} threads",
             "implementation": _implementations("CPU", f"C++ ({status['instruction_set']})"),
             "hint": status["reason"],
+            "library": str(cpu.LIBRARY) if status["loaded"] else None,
         }
     ]
     for index in range(torch.cuda.device_count()):
@@ -82,4 +83,6 @@ def _text(facts: dict[str, Any]) -> str:
         lines += [f"  {dtype:12}{used}" for dtype, used in device["implementation"].items()]
         if device["hint"]:
             lines.append(f"  {device['hint']}")
+        if device.get("library"):
+            lines.append(f"  {'library':12}{device['library']}")
     return "\n".join(lines)

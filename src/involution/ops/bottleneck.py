@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops.schema import LIBRARY
+from involution.ops.schema import LIBRARY, operator
 
 Ints = Sequence[int]
 
@@ -59,13 +59,7 @@ def unpack(panels: Tensor) -> Tensor:
     return panels.unflatten(2, (PANEL, -1)).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-LIBRARY.define(
-    "bottleneck(Tensor x, Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, "
-    "Tensor span_bias, Tensor scale, Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window, "
-    "int[2] stride, int[2] dilation, bool projection) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-_op = torch.ops.involution.bottleneck
+_op = operator("bottleneck")
 
 
 def _fake(x: Tensor, *arguments: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Registration of the operators with PyTorch: signatures, autocast and multiply-adds.
+"""Registration of the operators with PyTorch: the reference, fakes, autocast and multiply-adds.
 
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the operators: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops import layout, reference, spanned
+from involution.ops import cpu, layout, reference, spanned
+from involution.ops.signatures import SIGNATURES
 
 Ints = Sequence[int]
 
-_SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
-_GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
-_MASK = ", bool[4] output_mask=[True, True, True, True]"
-LIBRARY = torch.library.Library("involution", "DEF")
+LIBRARY = torch.library.Library("involution", "FRAGMENT")
 
 REFERENCE: dict[str, Callable[..., Any]] = {}
 """Operator → its implementation for any device, for implementations that cannot serve a call."""
@@ -76,18 +74,26 @@ def _span_multiply_adds(reduced: Ints, weight: Ints) -> int:
     return reduced[0] * reduced[2] * reduced[3] * weight[0] * weight[1]
 
 
-def _define(
-    name: str,
-    arguments: str,
-    returns: str,
-    compute: Callable[..., Any],
-    empty: Callable[..., Any],
-    flops: Any,
-    options: str = "",
-) -> None:
-    """Register one operator: its schema, the reference for every device, fake, autocast and multiply-adds."""
-    LIBRARY.define(f"{name}({arguments}, {_GEOMETRY}{options}) -> {returns}", tags=(torch.Tag.pt2_compliant_tag,))
+def operator(name: str) -> Any:
+    """Return an operator, which the C++ library has defined where there is one.
+
+    Raises:
+        ImportError: the C++ library was compiled with another signature.
+    """
+    if not hasattr(torch.ops.involution, name):
+        LIBRARY.define(name + SIGNATURES[name])
     op = getattr(torch.ops.involution, name)
+    expected = torch._C.parse_schema(f"involution::{name}{SIGNATURES[name]}")
+    if op.default._schema != expected:
+        raise ImportError(
+            f"{cpu.LIBRARY}: expected {expected}, got {op.default._schema}; compile the C++ extension again"
+        )
+    return op
+
+
+def _register(name: str, compute: Callable[..., Any], empty: Callable[..., Any], flops: Any) -> None:
+    """Register one operator: the reference for every device, fake, autocast and multiply-adds."""
+    op = operator(name)
 
     def default(*args: Any) -> Any:
         outputs, values = empty(*args), compute(*args)
@@ -120,44 +126,13 @@ def _autocast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-_define(
-    "involution2d",
-    "Tensor x, Tensor kernel",
-    "Tensor",
-    reference.involution2d,
-    layout.empty_y,
-    _flops_y,
-)
-_define(
-    "involution2d_grad_x",
-    "Tensor grad, Tensor kernel, SymInt[2] size",
-    "Tensor",
-    reference.involution2d_grad_x,
-    layout.empty_grad_x,
-    _flops_grad_x,
-)
-_define(
-    "involution2d_grad_kernel",
-    "Tensor grad, Tensor x, SymInt groups, SymInt[2] window",
-    "Tensor",
-    reference.involution2d_grad_kernel,
-    layout.empty_grad_kernel,
-    _flops_grad_kernel,
-)
-_define(
-    "involution2d_spanned",
-    f"Tensor x, {_SPAN}",
-    "Tensor",
-    spanned.involution2d_spanned,
-    layout.empty_spanned,
-    _flops_spanned,
-)
-_define(
+_register("involution2d", reference.involution2d, layout.empty_y, _flops_y)
+_register("involution2d_grad_x", reference.involution2d_grad_x, layout.empty_grad_x, _flops_grad_x)
+_register("involution2d_grad_kernel", reference.involution2d_grad_kernel, layout.empty_grad_kernel, _flops_grad_kernel)
+_register("involution2d_spanned", spanned.involution2d_spanned, layout.empty_spanned, _flops_spanned)
+_register(
     "involution2d_spanned_backward",
-    f"Tensor grad, Tensor x, {_SPAN}",
-    "(Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)",
     spanned.involution2d_spanned_backward,
     layout.empty_spanned_backward,
     _flops_spanned_backward,
-    _MASK,
 )

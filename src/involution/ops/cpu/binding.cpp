@@ -1,4 +1,5 @@
-// The operators of schema.py for CPU tensors: check the shapes again, allocate the outputs and call the loops.
+// Definition of the operators, and all but `bottleneck` for CPU tensors: check the shapes again, allocate the outputs and
+// call the loops.
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -164,7 +165,10 @@ int64_t instruction_set() {
 }  // namespace
 }  // namespace involution
 
-STABLE_TORCH_LIBRARY_FRAGMENT(involution, library) { library.def("cpu_instruction_set() -> int"); }
+STABLE_TORCH_LIBRARY_FRAGMENT(involution, library) {
+  library.def("cpu_instruction_set() -> int");
+  for (const char* signature : {INVOLUTION_SIGNATURES}) library.def(signature);  // of signatures.py, by setup.py
+}
 
 STABLE_TORCH_LIBRARY_IMPL(involution, CompositeExplicitAutograd, library) {
   library.impl("cpu_instruction_set", TORCH_BOX(&involution::instruction_set));

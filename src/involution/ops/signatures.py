@@ -1,0 +1,28 @@
+"""Signatures of the operators, in the language of PyTorch's schemas.
+
+They are compiled into the C++ library, so that a process without Python knows the operators once it has loaded it.
+Where there is no such library, `schema.py` defines them. This file is read without torch, by setup.py.
+"""
+
+from __future__ import annotations
+
+_SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
+_GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
+_MASK = "bool[4] output_mask=[True, True, True, True]"
+
+SIGNATURES = {
+    "involution2d": f"(Tensor x, Tensor kernel, {_GEOMETRY}) -> Tensor",
+    "involution2d_grad_x": f"(Tensor grad, Tensor kernel, SymInt[2] size, {_GEOMETRY}) -> Tensor",
+    "involution2d_grad_kernel": f"(Tensor grad, Tensor x, SymInt groups, SymInt[2] window, {_GEOMETRY}) -> Tensor",
+    "involution2d_spanned": f"(Tensor x, {_SPAN}, {_GEOMETRY}) -> Tensor",
+    "involution2d_spanned_backward": (
+        f"(Tensor grad, Tensor x, {_SPAN}, {_GEOMETRY}, {_MASK})"
+        " -> (Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)"
+    ),
+    "bottleneck": (
+        "(Tensor x, Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, Tensor span_bias, "
+        "Tensor scale, Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window, int[2] stride, "
+        "int[2] dilation, bool projection) -> Tensor"
+    ),
+}
+"""Operator → its arguments and results."""
