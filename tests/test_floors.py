@@ -19,6 +19,7 @@ def test_imports_go_down_only():
     assert "0 broken" in checked.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [

@@ -29,12 +29,14 @@ def test_fit_leaves_checkpoints_logs_and_configuration(run, recipe, tmp_path):
     assert load_task(folder / "checkpoints/best.ckpt").classes == ["cat", "dog"]
 
 
+@pytest.mark.slow
 def test_the_next_run_has_its_own_folder(run, recipe, tmp_path):
     for _ in range(2):
         assert run("fit", *recipe(trainer__limit_train_batches=1)).status == 0
     assert sorted(path.name for path in (tmp_path / "runs/cifar10").iterdir()) == ["version_0", "version_1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path):
     assert run("fit", *recipe(data__num_workers=num_workers, trainer__max_epochs=2)).status == 0
@@ -56,6 +58,7 @@ def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path
         assert torch.equal(moments[0][index]["exp_avg"], state["exp_avg"])
 
 
+@pytest.mark.slow
 def test_the_seed_decides(run, recipe, tmp_path):
     for i, seed in enumerate((5, 5, 6)):
         assert run("fit", *recipe(seed_everything=seed, trainer__default_root_dir=i)).status == 0
@@ -64,6 +67,7 @@ def test_the_seed_decides(run, recipe, tmp_path):
     assert same == [True, False]
 
 
+@pytest.mark.slow
 def test_validate_and_test_measure_a_checkpoint(run, recipe, checkpoint, tmp_path):
     for command in ("validate", "test"):
         outcome = run(command, *recipe(), "--ckpt_path", checkpoint)
@@ -91,6 +95,7 @@ def test_what_lightning_offers_works(run, recipe, changes):
     assert outcome.err == ""
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(run, recipe):
     fitted = json.loads(run("fit", *recipe(), "--json").out)
     assert fitted["ckpt_path"] == f"{RUN}/checkpoints/best.ckpt"

@@ -19,6 +19,7 @@ def pictures():
     return module
 
 
+@pytest.mark.slow
 def test_every_picture_is_made(pictures, weights, tmp_path, monkeypatch, one_thread):
     """An untrained network stands in for the trained one, so pictures of the network are compared by size only."""
     run = tmp_path / "runs/tiny_imagenet/version_0"

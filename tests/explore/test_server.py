@@ -11,6 +11,8 @@ from mischief import READ, REFUSED
 
 from involution.explore import server as server_module
 
+pytestmark = pytest.mark.slow  # a server is started
+
 
 def test_the_environment_is_restored(monkeypatch):
     monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")

@@ -112,6 +112,7 @@ DENSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DENSE)
 def test_detectors_and_segmentors(tmp_path, kind):
     """By the names of their layers in the module tree, from a checkpoint of their task, over the whole image."""

@@ -160,6 +160,7 @@ PARITY = pytest.mark.xfail(
 )
 
 
+@pytest.mark.slow
 def test_compiles():
     layer = Involution2d(32, 7, 2).eval()
     x, other = torch.randn(2, 32, 9, 8), torch.randn(2, 32, 12, 15)

@@ -57,6 +57,7 @@ def test_round_trip(name, stem):
     assert [*build(recognized, **options).state_dict()] == [*weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rednet26", "mask_rcnn/rednet26/involution/involution", "semantic_fpn/rednet26"])
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 def test_round_trip_through_files(tmp_path, name, ending):
@@ -147,6 +148,7 @@ def image():
     return torch.sin(0.05 * (h[:, None] + 1) * (c[:, None, None] + 1)) * torch.cos(0.03 * (w + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOGITS)
 @pytest.mark.parametrize("release", ["official", "paddle", "timm"])
 def test_golden_logits(tmp_path, name, release):

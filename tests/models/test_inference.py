@@ -24,6 +24,7 @@ def trained(name, **options):
     return model.eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["rednet26", "resnet26_standalone", "rednet26_depthwise", "resnet18"])
 def test_says_the_same_without_most_norms(name):

@@ -112,6 +112,7 @@ def test_names_and_shapes_are_those_of_the_released_weights(depth):
     assert entries["layer3.0.downsample.0.weight"].shape == (1024, 512, 1, 1)
 
 
+@pytest.mark.slow
 def test_released_weights_load(tmp_path):
     model = fill(timm.create_model("rednet26").double())
     official = {
@@ -146,6 +147,7 @@ def test_refused(options, message):
         timm.create_model("rednet26", **options)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exports():
     model, x = timm.create_model("rednet50", num_classes=7).eval(), torch.randn(1, 3, 64, 64)

@@ -89,6 +89,7 @@ def test_one_and_three_dimensions_are_convolutions_of_constant_kernels():
     torch.testing.assert_close(involution3d(x, kernel, (2, 1, 2)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_derivatives_of_first_and_second_order(rank):
     operator = (involution1d, involution2d, involution3d)[rank - 1]

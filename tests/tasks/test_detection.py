@@ -52,6 +52,7 @@ def folder(draw_masks, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_losses_fall_and_pictures_are_logged(folder, tmp_path, one_thread):
     logger = TensorBoardLogger(tmp_path / "logs", "", "")
     learner = task()
@@ -111,6 +112,7 @@ def test_pictures_show_boxes_and_masks():
     assert not draw_objects(image, {**found, "scores": torch.tensor([0.4])}, ["bar"]).any()
 
 
+@pytest.mark.slow
 def test_predictions_have_cocos_format(draw_coco, tmp_path, monkeypatch, capsys, one_thread):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

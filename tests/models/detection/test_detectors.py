@@ -80,6 +80,7 @@ def test_involutions_stand_where_they_were_asked_for(kind, neck, head):
         assert [isinstance(m, Involution2d) for m in layers] == [head == "involution"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_images_without_objects(kind, one_thread):
     detector = build(kind).train()
@@ -206,6 +207,7 @@ def test_weights_of_torchvisions_detector_fit_the_pyramid():
     assert not unexpected
 
 
+@pytest.mark.slow
 def test_backbone_and_neck_compile_for_varying_sizes(one_thread):
     detector = DETECTORS["faster_rcnn"]("test_resnet", "involution", num_classes=3, **SMALL).eval()
     images = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 96)
@@ -249,6 +251,7 @@ def test_images_are_normalized_as_for_the_backbone():
         assert detector.transform.image_std == [0.229, 0.224, 0.225]
 
 
+@pytest.mark.slow
 def test_heads_start_with_the_published_deviations():
     torch.manual_seed(0)
     detector = mask_rcnn("rednet26")

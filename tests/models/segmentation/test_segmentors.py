@@ -101,12 +101,14 @@ def test_counts_at_512_x_1024(name):
     assert round(profile(name, (512, 1024))["published_flops"] / 1e9, 3) == QUARTER[name]
 
 
+@pytest.mark.slow
 def test_rednet_saves_what_the_paper_says_under_upernet():
     resnet, rednet = profile("upernet/resnet50"), profile("upernet/rednet50")
     saved = [round(100 * (1 - rednet[column] / resnet[column]), 1) for column in ("params", "published_flops")]
     assert saved == [15.1, 3.6]
 
 
+@pytest.mark.slow
 def test_a_backbone_takes_the_weights_of_a_classifier_file(tmp_path):
     classifier = timm.create_model("rednet26", stem_kernel_size=7)
     torch.save(classifier.state_dict(), tmp_path / "rednet26.pth")

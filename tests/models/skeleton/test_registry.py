@@ -48,6 +48,7 @@ def test_features_of_four_strides(name):
     assert [f.shape[2] for f in features] == [56, 28, 14, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rednet26"])
 def test_options_of_the_rednets(name):
     x = torch.rand(2, 1, 224, 160, device="meta")
@@ -109,6 +110,7 @@ def test_checkpointing_changes_nothing():
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @torch.no_grad()
 def test_the_rednet_scripts_and_traces():
