@@ -142,9 +142,9 @@ MUTATIONS = [
     Mutation(
         "FLOPs of the spanned backward",
         f"{OPS}/schema.py",
-        "3 * _span_multiply_adds",
-        "2 * _span_multiply_adds",
-        "tests/ops -k counted",
+        "spans = for_x + for_reduced + for_weight",
+        "spans = for_reduced + for_weight",
+        "tests/ops/test_compiler.py -k counted",
     ),
     Mutation(
         "autocast casts float64",
