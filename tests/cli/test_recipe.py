@@ -29,6 +29,13 @@ def test_fit_leaves_checkpoints_logs_and_configuration(run, recipe, tmp_path):
     assert load_task(folder / "checkpoints/best.ckpt").classes == ["cat", "dog"]
 
 
+def test_a_limit_of_one_is_one_batch(run, recipe, tmp_path):
+    """As in Lightning, 1 is a number of batches and 1.0 the share of all."""
+    assert run("fit", *recipe(trainer__limit_train_batches=1)).status == 0
+    rows = csv.DictReader((tmp_path / RUN / "metrics.csv").read_text().splitlines())
+    assert {row["step"] for row in rows if row["train/loss"]} == {"0"}
+
+
 @pytest.mark.slow
 def test_the_next_run_has_its_own_folder(run, recipe, tmp_path):
     for _ in range(2):

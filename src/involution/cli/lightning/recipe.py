@@ -9,7 +9,8 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import Trainer
@@ -70,6 +71,10 @@ class Recipe(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+        for action in parser._actions:  # `limit_train_batches 1` is one batch, not the share 1.0
+            if set(get_args(getattr(action, "_typehint", None))) == {int, float, NoneType}:
+                # jsonargparse tries the types in order, and typing may return an equal union in another order.
+                action._typehint = int | float | None
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments(
             "data.eval_transform", "model.init_args.eval_transform", lambda p: dict(vars(p)), apply_on="instantiate"
