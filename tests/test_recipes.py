@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-import involution.models  # noqa: F401: registers the networks in timm
+import involution.models  # noqa: F401, registers the networks in timm
 from involution.cli import main
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
