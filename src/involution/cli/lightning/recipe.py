@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, get_args
 
 import torch
+from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -72,7 +73,7 @@ class Recipe(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
         for action in parser._actions:  # `limit_train_batches 1` is one batch, not the share 1.0
-            if set(get_args(getattr(action, "_typehint", None))) == {int, float, NoneType}:
+            if isinstance(action, ActionTypeHint) and set(get_args(action._typehint)) == {int, float, NoneType}:
                 # jsonargparse tries the types in order, and typing may return an equal union in another order.
                 action._typehint = int | float | None
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
