@@ -42,7 +42,7 @@ def demo(*settings: str) -> int:
     print(f"checkpoint         {checkpoint}")
     print(f"learned kernels    {folder / 'kernels.png'}")
     print(f"a sample           {folder / 'sample.png'}, a {labels[0]}, read as")
-    return main(["predict", str(folder / "sample.png"), "--ckpt_path", str(checkpoint)])
+    return main(["predict", str(folder / "sample.png"), "--checkpoint", str(checkpoint)])
 
 
 if __name__ == "__main__":

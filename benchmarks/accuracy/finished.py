@@ -32,7 +32,7 @@ def config(run: Path) -> dict[str, Any]:
 def tested(run: Path, root: str, checkpoint: str) -> Row:
     """Test a checkpoint of a run."""
     found = run / "checkpoints" / checkpoint
-    return involution("test", f"--config={run / 'config.yaml'}", f"--data.root={root}", f"--ckpt_path={found}")
+    return involution("test", f"--config={run / 'config.yaml'}", f"--data.root={root}", f"--checkpoint={found}")
 
 
 def duration_s(run: Path) -> int:

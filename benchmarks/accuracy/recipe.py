@@ -43,7 +43,7 @@ def measure(seed: int, arguments: Sequence[str]) -> Row:
     """Return the test metrics of one run and the duration of its training."""
     arguments = ["--seed_everything", str(seed), *arguments]
     fitted = involution("fit", *arguments)
-    tested = involution("test", *arguments, "--ckpt_path", fitted["ckpt_path"])
+    tested = involution("test", *arguments, "--checkpoint", fitted["checkpoint"])
     return {"seed": seed, "duration_s": fitted["seconds"], **tested}
 
 

@@ -31,7 +31,9 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_sheet_of_heat_maps(run, images, drawn, ending):
-    outcome = run("explain", *images, "--model", "rednet26", "--size", 32, "--groups", 2, "--out", f"heat.{ending}")
+    outcome = run(
+        "explain", *images, "--model", "rednet26", "--input-size", 32, "--groups", 2, "--out", f"heat.{ending}"
+    )
     assert (outcome.status, outcome.out) == (0, "")
     assert outcome.err == "rednet26 without --checkpoint: its weights are random\n"
     [(name, (shown, maps, groups))] = drawn
@@ -79,7 +81,7 @@ def test_kernels_at_pixels_of_the_image_as_it_is_in_the_file(run, images, drawn,
         (("--model", "rednet26", "--pixel", "40", "0"), "--pixel: expected X in 0 to 39 and Y in 0 to 29, got 40 0"),
         (("--model", "rednet26", "--pixel", "4"), "argument --pixel: expected 2 arguments"),
         (("--model", "rednet26", "--groups", "0"), "--groups: expected a positive number, got 0"),
-        (("--model", "rednet26", "--size", "-3"), "--size: expected 1 to 4096, got -3"),
+        (("--model", "rednet26", "--input-size", "-3"), "--input-size: expected 1 to 4096, got -3"),
         (
             ("--model", "rednet26", "--out", "heat.gif"),
             "--out: expected a file ending in .*, got heat.gif",
@@ -94,7 +96,7 @@ def test_kernels_at_pixels_of_the_image_as_it_is_in_the_file(run, images, drawn,
 def test_mistakes(run, images, arguments, message):
     from test_mistakes import complains
 
-    assert complains(run("explain", images[0], "--size", 32, "--out", "heat.png", *arguments), message)
+    assert complains(run("explain", images[0], "--input-size", 32, "--out", "heat.png", *arguments), message)
 
 
 def test_images_that_are_none(run, images, truncated, tmp_path):
@@ -108,5 +110,5 @@ def test_images_that_are_none(run, images, truncated, tmp_path):
     }.items():
         assert complains(run("explain", images[0], name, "--model", "rednet26", "--out", "heat.png"), message)
         assert not (tmp_path / "heat.png").exists()
-    arguments = ("--model", "rednet26", "--size", 32, "--pixel", 1, 1, "--out", "heat.png")
+    arguments = ("--model", "rednet26", "--input-size", 32, "--pixel", 1, 1, "--out", "heat.png")
     assert complains(run("explain", *images, *arguments), "--pixel: expected one image and one layer, got 2 and 1")

@@ -59,7 +59,7 @@ def test_torchscript(run):
         ),
         (
             ("rednet26", "--format", "pt2", "--out", "a.pt2", "--input-size", "0", "8"),
-            r"--input-size: expected positive numbers, got \[0, 8\]",
+            "--input-size: expected one or two positive numbers, got 0 8",
         ),
     ],
     ids=str,

@@ -1,3 +1,5 @@
+import contextlib
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -5,6 +7,7 @@ from importlib.metadata import entry_points, version
 import pytest
 
 from involution import cli
+from involution.cli.lightning.options import SPELLINGS, in_lightnings_spelling
 
 
 def test_entry_points():
@@ -22,10 +25,10 @@ def test_help_lists_every_command(run):
 
 OPTIONS = {
     "recipes": "--paths",
-    "fit": "--trainer.max_epochs",
-    "validate": "--ckpt_path",
-    "test": "--ckpt_path",
-    "predict": "--ckpt_path",
+    "fit": "--checkpoint",
+    "validate": "--checkpoint",
+    "test": "--checkpoint",
+    "predict": "--checkpoint",
     "info": "--json",
     "profile": "--input-size",
     "explain": "--pixel",
@@ -36,14 +39,29 @@ OPTIONS = {
 }
 
 
+def shown_by(run, capsys, *arguments):
+    with contextlib.suppress(SystemExit):
+        return run(*arguments).out
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_help_of_every_command(run, command, capsys):
-    with pytest.raises(SystemExit) as exit:
-        run(command, "--help")
-    assert exit.value.code == 0
-    text = capsys.readouterr().out
-    assert text.startswith(f"usage: involution {command}") or command in ("fit", "validate", "test")
+def test_help_of_every_command_fits_a_screen(run, command, capsys):
+    text = shown_by(run, capsys, command, "--help")
+    assert text.startswith(f"usage: involution {command}")
     assert f"  {OPTIONS[command]} " in text
+    assert text.count("\n") <= 40
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_the_short_help_names_only_options_that_there_are(run, command, capsys):
+    """In Lightning's spelling; `--help-trainer` lists all of them."""
+    short = set(re.findall(r"^ .*?(--[\w-]+)(?=[ ,])", shown_by(run, capsys, command, "--help"), re.MULTILINE))
+    full = shown_by(run, capsys, command, "--help-trainer")
+    assert "--trainer.max_epochs" in full
+    spellings = SPELLINGS if command == "fit" else {}
+    for option in in_lightnings_spelling(short - {"--help-trainer"}, spellings):
+        assert option in full or option == "--data.batch_size", option  # of the class that the recipe names
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from involution.tasks import load_task, read_checkpoint
 
 def test_json_is_all_there_is_on_standard_output(run, checkpoint, image_folder):
     outcome = run(
-        "predict", image_folder / "test", image_folder / "train/cat/7.png", "--ckpt_path", checkpoint, "--json"
+        "predict", image_folder / "test", image_folder / "train/cat/7.png", "--checkpoint", checkpoint, "--json"
     )
     assert outcome.status == 0
     assert outcome.err == ""
@@ -29,7 +29,7 @@ def test_json_is_all_there_is_on_standard_output(run, checkpoint, image_folder):
 
 
 def test_table(run, checkpoint, image_folder):
-    outcome = run("predict", image_folder / "test/dog/0.png", "--ckpt_path", checkpoint)
+    outcome = run("predict", image_folder / "test/dog/0.png", "--checkpoint", checkpoint)
     assert outcome.status == 0
     assert outcome.out.startswith(str(image_folder / "test/dog/0.png"))
     assert outcome.out.count("%") == 2
@@ -45,14 +45,14 @@ def test_a_configuration_names_the_images(run, checkpoint, recipe, image_folder)
         for part in settings[i : i + 2]
     ]
     config = ["--model", json.dumps({"init_args": {"network": "test_resnet", "options": {"drop_rate": 0.2}}})]
-    outcome = run("predict", *kept, *config, "--ckpt_path", checkpoint, "--json")
+    outcome = run("predict", *kept, *config, "--checkpoint", checkpoint, "--json")
     assert outcome.status == 0
     assert [p["image"] for p in json.loads(outcome.out)] == sorted(map(str, (image_folder / "test").rglob("*.png")))
 
 
 def test_images_of_one_name_may_be_named_together(run, checkpoint, image_folder):
     """A classifier writes no pictures, so equal names cannot overwrite each other."""
-    outcome = run("predict", image_folder / "test", "--ckpt_path", checkpoint, "--out", "said")
+    outcome = run("predict", image_folder / "test", "--checkpoint", checkpoint, "--out", "said")
     assert outcome.status == 0
     assert len(json.loads(Path("said/predictions.json").read_text())) == 4
 
@@ -62,4 +62,4 @@ def test_the_checkpoint_is_enough(run, checkpoint, image_folder, tmp_path):
     assert read_checkpoint(moved).facts["classes"] == ["cat", "dog"]
     image = (image_folder / "test/cat/0.png").rename(tmp_path / "one.png")
     image_folder.rename(tmp_path / "gone")
-    assert run("predict", image, "--ckpt_path", moved).status == 0
+    assert run("predict", image, "--checkpoint", moved).status == 0

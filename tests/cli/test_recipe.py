@@ -52,7 +52,7 @@ def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path
     assert run("fit", *recipe(**settings, trainer__max_steps=5)).status == 0  # one epoch
     last = tmp_path / "broken/version_0/checkpoints/last.ckpt"
     assert read_checkpoint(last).state["epoch"] == 0
-    outcome = run("fit", *recipe(**settings), "--ckpt_path", last)
+    outcome = run("fit", *recipe(**settings), "--checkpoint", last)
     assert outcome.status == 0
     assert outcome.err == ""
     resumed = read_checkpoint(last).state
@@ -77,7 +77,7 @@ def test_the_seed_decides(run, recipe, tmp_path):
 @pytest.mark.slow
 def test_validate_and_test_measure_a_checkpoint(run, recipe, checkpoint, tmp_path):
     for command in ("validate", "test"):
-        outcome = run(command, *recipe(), "--ckpt_path", checkpoint)
+        outcome = run(command, *recipe(), "--checkpoint", checkpoint)
         assert outcome.status == 0
         assert outcome.err == ""
         assert f"{command[:4].replace('vali', 'val')}/top1" in outcome.out
@@ -105,10 +105,10 @@ def test_what_lightning_offers_works(run, recipe, changes):
 @pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(run, recipe):
     fitted = json.loads(run("fit", *recipe(), "--json").out)
-    assert fitted["ckpt_path"] == f"{RUN}/checkpoints/best.ckpt"
-    outcome = run("validate", *recipe(), "--ckpt_path", fitted["ckpt_path"], "--json")
+    assert fitted["checkpoint"] == f"{RUN}/checkpoints/best.ckpt"
+    outcome = run("validate", *recipe(), "--checkpoint", fitted["checkpoint"], "--json")
     assert json.loads(outcome.out)["val/top1"] == pytest.approx(fitted["val/top1"])
-    outcome = run("test", *recipe(), "--ckpt_path", fitted["ckpt_path"], "--json")
+    outcome = run("test", *recipe(), "--checkpoint", fitted["checkpoint"], "--json")
     assert set(json.loads(outcome.out)) == {"test/loss", "test/top1"}
     assert outcome.err == ""
 

@@ -57,7 +57,7 @@ def test_an_option_that_names_another_file_is_not_followed(change, tmp_path, opt
 def test_code_in_a_checkpoint_does_not_run(tmp_path):
     saved = {"state_dict": {"a": torch.zeros(1)}, "hyper_parameters": Mischief(tmp_path / "written")}
     torch.save(saved, tmp_path / "bad.ckpt")
-    with pytest.raises(ValueError, match=r"ckpt_path: expected weights and no code, got .*bad.ckpt"):
+    with pytest.raises(ValueError, match=r"checkpoint: expected weights and no code, got .*bad.ckpt"):
         load_task(tmp_path / "bad.ckpt")
     assert not Path(tmp_path / "written").exists()
 
@@ -66,18 +66,18 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
     ("facts", "message"),
     [
         ({"network": "hf-hub:someone/net"}, "network: expected .*, got 'hf-hub:"),
-        ({"network": None}, "ckpt_path: expected arguments of Classification in .*"),
+        ({"network": None}, "checkpoint: expected arguments of Classification in .*"),
         ({"options": {"colour": 1}}, "options: expected arguments of rednet26, got {'colour': 1}"),
         ({"options": {"norm_layer": torch.zeros(1)}}, "with options that are not names and plain values"),
         ({"options": 3}, "with options that are not names and plain values"),
         ({"options": {"stem_stride": 3}}, "stem_stride: expected 1, 2 or 4, got 3"),
-        ({"options": {"kernel_size": 100_001}}, "ckpt_path: expected the weights of the network, got .* differ"),
+        ({"options": {"kernel_size": 100_001}}, "checkpoint: expected the weights of the network, got .* differ"),
         ({"network": "rednet152"}, "expected the weights of the network, got .* differ: .* is missing"),
         ({"classes": ["one"]}, r"expected the weights .* fc.bias is \(2,\), not \(1,\)"),
         ({"classes": 5}, "with classes that are no list of names"),
         ({"classes": [5, 6]}, "with classes that are no list of names"),
         ({"eval_transform": 3}, "with eval_transform that are not names and plain values"),
-        ({"eval_transform": {"resize": 32}}, "ckpt_path: expected arguments of Classification"),
+        ({"eval_transform": {"resize": 32}}, "checkpoint: expected arguments of Classification"),
         (
             {"eval_transform": {"resize": 100_000, "crop": 32, "channels": 3}},
             "with eval_transform of resize 100000, more than 4096",

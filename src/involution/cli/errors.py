@@ -37,6 +37,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(message + suggestion(message, self._option_string_actions))
 
+    def add_input_size(self, **kwargs: Any) -> None:
+        """Add `--input-size H W`; a single number is a square."""
+        self.add_argument("--input-size", nargs="+", type=int, metavar="H W", action=_InputSize, **kwargs)
+
+
+class _InputSize(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        if len(values) > 2 or min(values) < 1:
+            raise UserError(f"--input-size: expected one or two positive numbers, got {' '.join(map(str, values))}")
+        setattr(namespace, self.dest, values * 2 if len(values) == 1 else values)
+
 
 def is_mistake(error: BaseException) -> bool:
     """Return whether an error is caused by user input, and not by a defect of this package or another.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from involution.cli.errors import Parser, UserError
+from involution.cli.errors import Parser, UserError, did_you_mean
 from involution.weights import check_destination
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
     if given.groups < 1:
         raise UserError(f"--groups: expected a positive number, got {given.groups}")
-    if given.size is not None and not 1 <= given.size <= LARGEST:
-        raise UserError(f"--size: expected 1 to {LARGEST}, got {given.size}")
+    if given.input_size is not None and not 1 <= given.input_size <= LARGEST:
+        raise UserError(f"--input-size: expected 1 to {LARGEST}, got {given.input_size}")
     out = picture_path(given.out)
 
     from involution.data.files import find_images, read_image  # imported after the arguments are checked
@@ -37,7 +37,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     network = load_network(given.model, given.checkpoint)
     images = [read_image(path) for path in find_images(given.images)]
-    looks = [network.look(image, given.size) for image in images]
+    looks = [network.look(image, given.input_size) for image in images]
     figure = _kernels(given, images, looks) if given.pixel else _heat_maps(given, looks)
     figure.savefig(out, dpi=200)
     if given.checkpoint is None:
@@ -69,7 +69,7 @@ def _parser() -> Parser:
         help="an involution in the module tree, may be repeated; a name that is none lists them",
     )
     parser.add_argument("--groups", type=int, default=4, help="of each layer that are drawn, at most (default: 4)")
-    parser.add_argument("--size", type=int, help="short side of the image that the network sees, in pixels")
+    parser.add_argument("--input-size", type=int, metavar="N", help="short side of the resized image, in pixels")
     parser.add_argument(
         "--pixel", nargs=2, type=int, action="append", metavar=("X", "Y"), help="a pixel of one image; may be repeated"
     )
@@ -107,7 +107,8 @@ def _choose(names: Sequence[str] | None, look: Look) -> list[str]:
 
     for name in names or ():
         if name not in look.layers:
-            raise UserError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}")
+            hint = did_you_mean(name, look.layers)
+            raise UserError(f"--layer: expected one of {', '.join(look.layers)}, got {name!r}{hint}")
     if names:
         return list(dict.fromkeys(names))
     return [default_layer(look)]

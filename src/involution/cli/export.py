@@ -23,13 +23,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("network", metavar="NAME|CHECKPOINT", help="such as rednet50, or a file of weights")
     parser.add_argument("--format", choices=tuple(ENDINGS), required=True)
     parser.add_argument("--out", required=True, metavar="FILE", help="ends in .onnx, .pt2 or .pt, as the format")
-    parser.add_argument("--input-size", nargs=2, type=int, default=(224, 224), metavar=("H", "W"), help="in pixels")
+    parser.add_input_size(default=(224, 224), help="in pixels (default: 224)")
     parser.add_argument("--dynamic", default="", metavar="batch,size", help="what may change at run time")
     parser.add_argument("--dtype", choices=tuple(TOLERANCES), default="float32")
     given = parser.parse_args(arguments)
     out = check_destination(given.out, "--out", (ENDINGS[given.format],))
-    if min(given.input_size) < 1:
-        raise UserError(f"--input-size: expected positive numbers, got {given.input_size}")
 
     import torch
 

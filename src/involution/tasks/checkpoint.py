@@ -31,7 +31,7 @@ LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fix
 """Largest value of what decides how large images become, in pixels or as a factor."""
 
 
-def read_checkpoint(path: str | Path, argument: str = "ckpt_path") -> Saved:
+def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> Saved:
     """Return the contents of a checkpoint of `involution fit`, with memory-mapped tensors.
 
     Raises:
@@ -44,7 +44,7 @@ def read_checkpoint(path: str | Path, argument: str = "ckpt_path") -> Saved:
     return saved
 
 
-def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
+def load_task(path: str | Path, argument: str = "checkpoint") -> Task:
     """Return the task of a checkpoint, with its network, weights, classes and eval_transform.
 
     The task has no optimizer and no schedule, so it cannot be trained further.
@@ -71,7 +71,7 @@ def load_task(path: str | Path, argument: str = "ckpt_path") -> Task:
     return task
 
 
-def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str = "ckpt_path") -> None:
+def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str = "checkpoint") -> None:
     """Raise an error unless a checkpoint has the same task and the same network.
 
     Raises:

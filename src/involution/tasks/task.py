@@ -164,7 +164,7 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.initialized = True
-        self.check_same(checkpoint.get("hyper_parameters", {}), "ckpt_path", "the configuration")
+        self.check_same(checkpoint.get("hyper_parameters", {}), "checkpoint", "the configuration")
 
     def check_same(self, theirs: Mapping[str, Any], argument: str, source: str) -> None:
         """Raise `ValueError` naming `argument` if hyperparameters in `identity` differ from those of this task."""

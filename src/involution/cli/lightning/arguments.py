@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from involution import data, tasks
 from involution.cli.errors import UserError, did_you_mean, suggestion
+from involution.cli.lightning.options import SPELLINGS
 from involution.cli.lightning.recipes import RECIPES
 
 _NO_CLASS = re.compile(r'Parser key "([\w.]+)":.*Expected a dot import path string: (\S+)', re.DOTALL)
@@ -104,7 +105,7 @@ def _explain(message: str, parser: LightningArgumentParser, arguments: Sequence[
         key, name = unknown.groups()
         known = _CLASSES[key]
         return f"--{key}: expected the name of a class, got {name!r}{did_you_mean(name, known)}"
-    options = set(parser._option_string_actions)
+    options = {*parser._option_string_actions, *SPELLINGS}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
             options |= set(action.choices[arguments[0]]._option_string_actions)

@@ -1,7 +1,7 @@
-"""`involution predict IMAGE ... --ckpt_path FILE`: say what is in images.
+"""`involution predict IMAGE ... --checkpoint FILE`: predict classes, objects or masks of images.
 
-The checkpoint holds all that is needed: network, weights, classes and preprocessing. A configuration may add how to
-compute (its `trainer`) and, where no image is named, what (the test images of its `data`).
+The checkpoint has everything that is needed: network, weights, classes and preprocessing. A recipe may set how to
+compute (its `trainer`) and, if no image is named, what to predict (the test images of its `data`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,37 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from involution.cli.errors import UserError
 from involution.cli.lightning.arguments import create_trainer, parse
+from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling
 from involution.cli.lightning.recipe import Progress, quiet
 from involution.data import DataModule, PredictionDataModule
 from involution.tasks import Task, load_task
 
+HELP = """usage: involution predict IMAGE ... --checkpoint FILE [options]
+
+Predict classes, objects or masks of images.
+
+  IMAGE                   image files, and folders with images
+  --checkpoint FILE       of `involution fit`; required
+  --out FOLDER            write a picture of what was found in every image, and predictions.json
+  --batch-size N          images that are computed at once (default: 32)
+  --json                  print JSON and nothing else
+  -c, --config FILE       a recipe: predict its test images if no image is named, with the settings of its trainer
+  --data.NAME VALUE       of the recipe's data, such as --data.root FOLDER
+  --trainer.NAME VALUE    of Lightning's Trainer, such as --trainer.precision bf16-mixed
+  --help-trainer          all options, also those of the trainer
+"""
+
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Predict every image with the task of the checkpoint."""
+    if asks_for_help(arguments):
+        print(HELP, end="")
+        return
     quiet()
     parser = _parser()
+    arguments = in_lightnings_spelling(arguments, {})
     given = parse(parser, arguments)
-    task = load_task(given.ckpt_path)
+    task = load_task(given.checkpoint)
     if given.model is not None:
         task.check_same(given.model.get("init_args", {}), "model", "the checkpoint")
     data: DataModule
@@ -77,11 +97,11 @@ def _parser() -> LightningArgumentParser:
         prog="involution predict", description=__doc__, exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("images", nargs="*", type=str, help="image files, and folders with images")
-    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of `involution fit`")
+    parser.add_argument("--checkpoint", "--ckpt_path", type=str, required=True, help="checkpoint of `involution fit`")
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a configuration, for its trainer and data")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--out", type=Path, help="folder for pictures of what was found, and predictions.json")
-    parser.add_argument("--batch_size", type=int, default=32, help="named images that are computed at once")
+    parser.add_argument("--batch-size", "--batch_size", type=int, default=32, help="images computed at once")
     parser.add_argument("--seed_everything", type=Any, help="may stand in a configuration; nothing is drawn here")
     parser.add_argument("--model", type=dict[str, Any], help="may stand in a configuration; that of the checkpoint")
     parser.add_lightning_class_args(Trainer, "trainer")

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from involution.cli.errors import UserError
 from involution.cli.lightning.arguments import parse, trainer_mistakes
-from involution.cli.lightning.recipes import RECIPES
+from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling, short_help, with_recipe
 from involution.data import DataModule
 from involution.tasks import Task, check_checkpoint, read_checkpoint
 from involution.tasks.saving import AtomicCheckpointIO
@@ -31,9 +31,11 @@ ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of the commands of Lightning's trainer."""
+    if asks_for_help(arguments):
+        print(short_help(command), end="")
+        return
     quiet()
-    if arguments and arguments[0] in RECIPES:  # `involution fit digits`
-        arguments = ["--config", *arguments]
+    arguments = in_lightnings_spelling(with_recipe(arguments))
     strictly: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     with trainer_mistakes():
         Recipe(
@@ -43,7 +45,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={**strictly, **{name: dict(strictly) for name in Recipe.subcommands()}},
+            parser_kwargs={"prog": "involution", **strictly, **{name: dict(strictly) for name in Recipe.subcommands()}},
             args=[command, *arguments],
         )
 
@@ -90,7 +92,7 @@ class Recipe(LightningCLI):
     def before_instantiate_classes(self) -> None:
         path = self._get(self.config, "ckpt_path")
         if self.subcommand != "fit" and (path is None or path in ALIASES):
-            raise UserError(f"ckpt_path: expected a checkpoint to evaluate, got {path or 'none'}")
+            raise UserError(f"checkpoint: expected a checkpoint to evaluate, got {path or 'none'}")
         self.saved = None if path is None or path in ALIASES else read_checkpoint(path)
         if self.subcommand != "fit":
             self.save_config_callback = None
@@ -135,7 +137,7 @@ class Recipe(LightningCLI):
                 path, score = Path(callback.best_model_path), callback.best_model_score.item()
                 best = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
                 self._print(
-                    {str(callback.monitor): score, "ckpt_path": best, "seconds": seconds},
+                    {str(callback.monitor): score, "checkpoint": best, "seconds": seconds},
                     f"{callback.monitor} {score:.4f}  {best}",
                 )
 
