@@ -97,6 +97,13 @@ OTHERS = (
         "accuracy", "Which accuracy does a recipe reach?", "benchmarks.accuracy.recipe", LEARNING, "accuracy", BOTH
     ),
     Benchmark(
+        "recipe-steps",
+        "Do the first steps of a recipe lower the loss, and is the memory constant?",
+        "benchmarks.training.recipe_steps",
+        LEARNING,
+        "training",
+    ),
+    Benchmark(
         "pennfudan",
         "Which average precision does a run of configs/pennfudan.yaml reach?",
         "benchmarks.accuracy.pennfudan",

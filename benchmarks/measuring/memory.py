@@ -28,12 +28,13 @@ def peak_memory_mib(work: Work, device: torch.device) -> float:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from now on
     except OSError:
         return float("nan")
-    resident = _resident_mib("VmRSS")
+    resident = resident_mib("VmRSS")
     work()
-    return _resident_mib("VmHWM") - resident
+    return resident_mib("VmHWM") - resident
 
 
-def _resident_mib(field: str) -> float:
+def resident_mib(field: str) -> float:
+    """Return a field of /proc/self/status in MiB: VmRSS, or VmHWM for its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 

@@ -203,6 +203,17 @@ def test_the_auxiliary_loss_has_its_weight(one_thread):
     assert losses[1] - losses[0] == pytest.approx(0.4 * (losses[2] - losses[0]), rel=1e-4)
 
 
+@pytest.mark.parametrize(("segmentor", "part"), [("semantic_fpn", "out"), ("upernet", "out"), ("upernet", "aux")])
+def test_channels_are_dropped_before_the_scores_in_training_alone(segmentor, part, one_thread):
+    model = task(segmentor)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        first, second = (model(images)[part] for _ in range(2))
+        assert not torch.equal(first, second)
+        model.eval()
+        assert torch.equal(model(images)["out"], model(images)["out"])
+
+
 def test_predictions_are_written_in_the_values_of_the_data_and_in_colour(tmp_path, one_thread):
     model = task(eval_transform={"values": [7, 8, 11], "ignored": [], "colors": list(COLORS.values())}).eval()
     with torch.no_grad():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from involution.data import COCO, PredictionBatch
 from involution.data.detection.run_lengths import encode_mask
+from involution.data.detection.train_transform import DetectionTrainTransform
 from involution.data.sampler import GroupedSampler
 
 
@@ -78,6 +79,14 @@ def test_augmented_objects_stay_on_their_pixels(tmp_path):
             assert image.shape[1:] == target["masks"].shape[1:]
             assert image.dtype == torch.uint8
         assert seen > 30
+
+
+def test_half_of_the_images_are_flipped():
+    image = torch.arange(8, dtype=torch.uint8).expand(3, 8, -1)
+    target = {"boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0]]), "labels": torch.tensor([1])}
+    boxes = [DetectionTrainTransform("hflip")(image, target)[1]["boxes"].tolist() for _ in range(100)]
+    assert boxes.count([[1.0, 2.0, 4.0, 5.0]]) + boxes.count([[4.0, 2.0, 7.0, 5.0]]) == 100
+    assert 30 < boxes.count([[4.0, 2.0, 7.0, 5.0]]) < 70
 
 
 def test_results_have_the_ids_of_the_file(root):

@@ -94,6 +94,18 @@ def test_image_and_mask_move_together():
         assert (image[0][inside] == mask[inside] * 20).float().mean() > 0.7
 
 
+def test_half_of_the_crops_are_flipped():
+    columns = torch.arange(8, dtype=torch.uint8).expand(8, -1)
+    augmentation = SegmentationTrainTransform((8, 8))
+    augmentation.scales, augmentation.distort = (1.0, 1.0), lambda image: image
+    flipped = 0
+    for _ in range(100):
+        image, mask = augmentation(columns.expand(3, -1, -1), columns)
+        assert torch.equal(image[0], mask)
+        flipped += int(mask[0, 0] == 7)
+    assert 30 < flipped < 70
+
+
 def test_scales_span_a_half_to_two(monkeypatch):
     sizes = []
     augmentation = SegmentationTrainTransform((8, 8), scale=0.5)

@@ -11,9 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from involution.data.batch import IGNORE_INDEX
 
-SCALES = (0.5, 2.0)
-SHARE = 0.75  # largest share of the labelled pixels of a crop that one class may have
-TRIES = 10  # maximum number of crops that are drawn to satisfy this
+TRIES = 10  # maximum number of crops that are drawn to satisfy `max_share`
 
 
 class SegmentationTrainTransform:
@@ -36,6 +34,7 @@ class SegmentationTrainTransform:
         if len(crop) != 2 or min(crop) < 1:
             raise ValueError(f"crop: expected height and width in pixels, got {crop}")
         self.crop, self.scale = tuple(crop), scale
+        self.scales, self.max_share, self.flip = (0.5, 2.0), 0.75, 0.5
         changes = (
             v2.ColorJitter(brightness=1 / 8),
             v2.ColorJitter(contrast=1 / 2),
@@ -45,18 +44,18 @@ class SegmentationTrainTransform:
         self.distort = v2.Compose([v2.RandomApply([change]) for change in changes])
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        factor = self.scale * torch.empty(()).uniform_(*SCALES).item()
+        factor = self.scale * torch.empty(()).uniform_(*self.scales).item()
         size = [max(1, round(side * factor)) for side in mask.shape]
         image = F.resize(image, size, antialias=False)
         mask = F.resize(mask[None], size, F.InterpolationMode.NEAREST_EXACT)[0]
         top, left = self.place(mask)
         image, mask = self.cut(image, top, left, fill=0), self.cut(mask, top, left, fill=IGNORE_INDEX)
-        if torch.rand(()) < 0.5:
+        if torch.rand(()) < self.flip:
             image, mask = image.flip(-1), mask.flip(-1)
         return self.distort(image), mask
 
     def place(self, mask: Tensor) -> tuple[int, int]:
-        """Draw the corner of a crop, up to `TRIES` times if one class has more than `SHARE` of the labelled pixels."""
+        """Draw the corner of a crop, again if one class has more than `max_share` of the labelled pixels."""
         room = [max(side - part, 0) for side, part in zip(mask.shape, self.crop, strict=True)]
         for _ in range(TRIES):
             top, left = (int(torch.randint(free + 1, ())) for free in room)
@@ -65,7 +64,7 @@ class SegmentationTrainTransform:
                 .flatten()
                 .bincount(minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
             )
-            if counts.max() < SHARE * counts.sum():
+            if counts.max() < self.max_share * counts.sum():
                 break
         return top, left
 

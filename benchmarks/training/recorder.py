@@ -1,0 +1,38 @@
+"""A callback that records loss, time and memory of every training step of every process."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+from benchmarks.measuring.memory import resident_mib
+
+
+class Recorder(Callback):
+    """Append a line of JSON per step to `folder/RANK.jsonl`.
+
+    Args:
+        folder: existing folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.before = Path(folder), time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Any, task: Any) -> None:
+        self.before = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, index: int) -> None:
+        now = time.monotonic()
+        row = {
+            "step": trainer.global_step,
+            "loss": round(float(outputs["loss"]), 4),
+            "seconds": round(now - self.before, 2),
+            "resident_mib": round(resident_mib("VmRSS")),
+        }
+        self.before = now
+        with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
