@@ -13,7 +13,13 @@ SRC = "src/involution"
 OPERATOR = (f"{SRC}/ops",)
 LAYER = (*OPERATOR, f"{SRC}/layers/involution.py")
 ATTENTION = (*OPERATOR, f"{SRC}/layers/attention")
-NETWORKS = (*LAYER, f"{SRC}/models/rednet.py", f"{SRC}/models/skeleton", f"{SRC}/models/inference.py")
+NETWORKS = (
+    *LAYER,
+    f"{SRC}/models/rednet.py",
+    f"{SRC}/models/skeleton",
+    f"{SRC}/models/inference.py",
+    f"{SRC}/models/fused.py",
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 import involution.models
 from involution.models import detection, prepare
-from involution.models.fused import FusedBottleneck
+from involution.models.fused import FusedBottleneck, FusedStem
 from involution.models.skeleton.trunk import Bottleneck
 
 
@@ -56,7 +56,8 @@ def test_every_block_of_a_rednet_is_one_operator(size):
     expected = model(x)
     prepared = prepare(model.float())
     assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 8
-    assert not any(isinstance(module, Bottleneck) for module in prepared.modules())
+    assert sum(isinstance(module, FusedStem) for module in prepared.modules()) == 1
+    assert not any(isinstance(module, Bottleneck | nn.Conv2d | nn.MaxPool2d) for module in prepared.modules())
     assert ((prepared(x.float()) - expected).abs().max() / expected.abs().max()).item() < 1e-5
 
 

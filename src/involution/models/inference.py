@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 
 import torch
+from timm.models._features import FeatureDictNet
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves
 
 from involution.layers import Involution2d
-from involution.models.fused import FusedBottleneck, is_fusable
+from involution.models.fused import FusedBottleneck, FusedStem, is_fusable, is_fusable_stem
+from involution.models.skeleton.stages import Stages
 
 
 @torch.no_grad()
 def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | None = None) -> nn.Module:
     """Return a copy of `model` that is faster in inference and gives the same outputs.
 
-    One operator computes every bottleneck block with an involution, see `FusedBottleneck` and docs/cpu.md. Elsewhere
+    One operator computes every bottleneck block with an involution, see `FusedBottleneck` and docs/cpu.md, and one
+    the stem and its max pooling, see `FusedStem`. Elsewhere
     every batch norm that follows a convolution is folded into its weights, γ/√(σ² + ε)·W. Images and weights are laid
     out channels last, the layout that the operators are optimized for. No compiler is needed.
 
@@ -51,9 +54,14 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | 
 
 
 def fuse_blocks(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` in which one operator computes every bottleneck block that it can."""
+    """Return a copy of `model` in which one operator computes the stem, and one every block, where it can."""
     fused = copy.deepcopy(model)
     for parent in list(fused.modules()):
+        # Neither a classifier nor timm's extractor of features returns the map between stem and pooling.
+        if isinstance(parent, Stages | FeatureDictNet) and "stem" in (children := dict(parent.named_children())):
+            stem, pool = children["stem"], children.get("maxpool", nn.Identity())
+            if is_fusable_stem(stem, pool):
+                parent._modules.update(stem=FusedStem(stem), maxpool=nn.Identity())
         for name, child in parent.named_children():
             if is_fusable(child):
                 setattr(parent, name, FusedBottleneck(child))
@@ -91,5 +99,5 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         ours = type(module).__module__.startswith("involution.layers") and not isinstance(module, Involution2d)
-        ours = ours or isinstance(module, FusedBottleneck)
+        ours = ours or isinstance(module, FusedBottleneck | FusedStem)
         return super().is_leaf_module(module, name) or isinstance(module, nn.BatchNorm2d) or ours

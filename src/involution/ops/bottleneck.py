@@ -86,37 +86,45 @@ def _reference(
     dilation: Ints,
     projection: bool,
 ) -> Tensor:
-    def product(x: Tensor, panels: Tensor, bias: Tensor) -> Tensor:
-        weight = unpack(panels)[: len(bias), : x.shape[1]]
-        return torch.conv2d(x, weight[:, :, None, None], bias.to(x.dtype))
+    h = _product(x, enter, enter_bias).relu()
+    g = involve(h, (reduce, reduce_bias, span, span_bias, scale, shift), groups, window, stride, dilation)
+    if projection:
+        y = _product(torch.cat([g, x[:, :, :: stride[0], :: stride[1]]], 1), leave, leave_bias)
+    else:
+        y = _product(g, leave, leave_bias) + x
+    return y.relu().contiguous(memory_format=torch.channels_last)
 
-    h = product(x, enter, enter_bias).relu()
+
+def _product(x: Tensor, panels: Tensor, bias: Tensor) -> Tensor:
+    weight = unpack(panels)[: len(bias), : x.shape[1]]
+    return torch.conv2d(x, weight[:, :, None, None], bias.to(x.dtype))
+
+
+def involve(h: Tensor, packed: Sequence[Tensor], groups: int, window: Ints, stride: Ints, dilation: Ints) -> Tensor:
+    """Return g, the involution of h with its norm and activation; reference of both passes."""
+    reduce, reduce_bias, span, span_bias, scale, shift = packed
     centre = F.avg_pool2d(h, list(stride), ceil_mode=True) if max(stride) > 1 else h
-    r = product(centre, reduce, reduce_bias).relu()
+    r = _product(centre, reduce, reduce_bias).relu()
     together, taps = min(CHUNK, groups), window[0] * window[1]
     chunks = -(-groups // together)
     kernel = [
-        product(r, panels, bias)[:, : together * taps]
+        _product(r, panels, bias)[:, : together * taps]
         for panels, bias in zip(span.chunk(chunks), span_bias.chunk(chunks), strict=True)
     ]
     kernels = torch.cat(kernel, 1)[:, : groups * taps].unflatten(1, [groups, *window])
     padding = [d * (k - 1) // 2 for d, k in zip(dilation, window, strict=True)]
     g = torch.ops.involution.involution2d(h, kernels, stride, padding, dilation)
-    g = (g * scale[:, None, None].to(g) + shift[:, None, None].to(g)).relu()
-    if projection:
-        y = product(torch.cat([g, x[:, :, :: stride[0], :: stride[1]]], 1), leave, leave_bias)
-    else:
-        y = product(g, leave, leave_bias) + x
-    return y.relu().contiguous(memory_format=torch.channels_last)
+    return (g * scale[:, None, None].to(g) + shift[:, None, None].to(g)).relu()
 
 
-def _autocast(device: str) -> Any:
+def autocast(op: Any, device: str) -> Any:
+    """Return the implementation of `op` under autocast."""
     key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
     def cast(x: Tensor, enter: Tensor, *arguments: Any) -> Tensor:
         # The layout of packed weights depends on their dtype, so x is converted to it.
         with torch._C._ExcludeDispatchKeyGuard(key):
-            return _op(x.to(enter.dtype), enter, *arguments)
+            return op(x.to(enter.dtype), enter, *arguments)
 
     return cast
 
@@ -135,5 +143,5 @@ def _flops(x: Ints, *arguments: Any, **_: Any) -> int:
 
 LIBRARY.impl("bottleneck", _reference, "CompositeExplicitAutograd")
 for _device in ("cpu", "cuda"):
-    LIBRARY.impl("bottleneck", _autocast(_device), f"Autocast{_device.upper()}")
+    LIBRARY.impl("bottleneck", autocast(_op, _device), f"Autocast{_device.upper()}")
 torch.library.register_fake("involution::bottleneck", _fake, lib=LIBRARY)

@@ -50,6 +50,7 @@ struct InstructionSet {
   void (*spanned_backward)(
       const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
   int64_t (*bottleneck)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
+  int64_t (*stem)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
 };
 
 extern const InstructionSet avx512, avx2, baseline;

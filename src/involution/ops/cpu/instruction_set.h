@@ -21,6 +21,7 @@ namespace {
 #include "bottleneck/pairs.h"
 #include "bottleneck/pass.h"
 #include "bottleneck/schedule.h"
+#include "bottleneck/stem.h"
 
 #define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
 
@@ -42,7 +43,8 @@ const InstructionSet INVOLUTION_NAME = {
     },
     [](const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
        const Span& grads) { INVOLUTION_BY_DTYPE(spanned_backward, x)(grad, x, span, w, grad_x, grads); },
-    bottleneck,
+    compute<Schedule>,
+    compute<StemSchedule>,
 };
 
 }  // namespace involution

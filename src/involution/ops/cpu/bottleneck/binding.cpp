@@ -1,4 +1,4 @@
-// The operator of ops/bottleneck.py for CPU tensors: shapes are checked, because the code below writes to memory.
+// The operators of ops/bottleneck.py and ops/stem.py for CPU tensors: shapes are checked, because the code below writes to memory.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -95,24 +95,25 @@ Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t c
   return m;
 }
 
-Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
-                  const Ints stride, const Ints dilation, bool projection) {
+void check_images(const Tensor& images) {
   STD_TORCH_CHECK(images.scalar_type() == ScalarType::Float || images.scalar_type() == ScalarType::BFloat16,
                   "x: expected float32 or bfloat16");
+  STD_TORCH_CHECK(images.dim() == 4, "x: expected four dimensions");
+}
+
+// What both operators share: the layers up to the norm after the aggregation.
+Block involution_of(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, int64_t depth, const Tensor& reduce,
+                    const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                    const Tensor& shift, int64_t groups, const Ints& window, const Ints& stride, const Ints& dilation) {
   for (const Ints* pair : {&window, &stride, &dilation})
     STD_TORCH_CHECK(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
-  STD_TORCH_CHECK(groups > 0 && images.dim() == 4, "involution: expected groups and an image");
-  const Tensor x = channels_last(images);
-  const Image from = image(x);
+  STD_TORCH_CHECK(groups > 0, "involution: expected groups");
   const int64_t chunk_groups = groups < 4 ? groups : 4, chunks = (groups + chunk_groups - 1) / chunk_groups;
   Block block{};
-  block.enter = matrix(enter, enter_bias, from.channels, 1, x);
+  block.enter = matrix(enter, enter_bias, depth, 1, x);
   const int64_t mid = block.enter.columns;
   block.reduce = matrix(reduce, reduce_bias, mid, 1, x);
   block.span = matrix(span, span_bias, block.reduce.columns, chunks, x);
-  block.leave = matrix(leave, leave_bias, mid + (projection ? from.channels : 0), 1, x);
   for (const Tensor* t : {&scale, &shift})
     STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float && t->dim() == 1 && t->is_contiguous() && t->size(0) == mid,
                     "involution: expected scale and shift in float32");
@@ -120,19 +121,54 @@ Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter
   block.shift = static_cast<const float*>(shift.data_ptr());
   block.window = {groups, window[0], window[1], stride[0], stride[1], dilation[0] * (window[0] - 1) / 2,
                   dilation[1] * (window[1] - 1) / 2, dilation[0], dilation[1]};
-  block.chunks = chunks, block.chunk_groups = chunk_groups, block.projection = projection;
-  STD_TORCH_CHECK(from.channels % 16 == 0 && mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
+  block.chunks = chunks, block.chunk_groups = chunk_groups;
+  STD_TORCH_CHECK(mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
   STD_TORCH_CHECK(block.span.columns >= chunk_groups * window[0] * window[1], "involution: the span lacks taps");
+  return block;
+}
+
+using Compute = int64_t (*)(const Block&, Pairs, const Image&, const Image&, char*);
+
+void compute(Compute pass, const Block& block, const Image& x, const Tensor& y, const Tensor& vector) {
+  if (!y.numel()) return;
+  const int64_t bytes = pass(block, pairs(), x, image(y), nullptr);
+  const Tensor memory = empty_strided(vector, {bytes / 4 + 16}, {1});  // throws if there is none
+  char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data_ptr()) + 63) / 64 * 64);
+  pass(block, pairs(), x, image(y), aligned);
+}
+
+Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
+                  const Ints stride, const Ints dilation, bool projection) {
+  check_images(images);
+  const Tensor x = channels_last(images);
+  const Image from = image(x);
+  Block block = involution_of(x, enter, enter_bias, from.channels, reduce, reduce_bias, span, span_bias, scale, shift,
+                              groups, window, stride, dilation);
+  block.leave = matrix(leave, leave_bias, block.enter.columns + (projection ? from.channels : 0), 1, x);
+  block.projection = projection;
+  STD_TORCH_CHECK(from.channels % 16 == 0, "involution: expected groups of 16 channels");
   STD_TORCH_CHECK(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
                   "involution: an identity shortcut needs equal shapes");
   const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + stride[0] - 1) / stride[0],
                                        (from.width + stride[1] - 1) / stride[1]);
-  if (!y.numel()) return y;
-  const auto pass = chosen().bottleneck;
-  const int64_t bytes = pass(block, pairs(), from, image(y), nullptr);
-  const Tensor memory = empty_strided(enter_bias, {bytes / 4 + 16}, {1});  // throws if there is none
-  char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data_ptr()) + 63) / 64 * 64);
-  pass(block, pairs(), from, image(y), aligned);
+  compute(chosen().bottleneck, block, from, y, enter_bias);
+  return y;
+}
+
+Tensor stem(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+            const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+            const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window) {
+  check_images(x);
+  const Image from = image(x);
+  Block block = involution_of(x, enter, enter_bias, 48, reduce, reduce_bias, span, span_bias, scale, shift, groups,
+                              window, {1, 1}, {1, 1});
+  block.leave = matrix(leave, leave_bias, 9 * block.enter.columns, 1, x);
+  STD_TORCH_CHECK(from.channels <= 5 && block.enter.columns % 32 == 0 && block.leave.depth == 9 * block.enter.columns,
+                  "involution: expected up to 5 channels, and a multiple of 32 after the first convolution");
+  const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + 3) / 4, (from.width + 3) / 4);
+  compute(chosen().stem, block, from, y, enter_bias);
   return y;
 }
 
@@ -141,4 +177,5 @@ Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter
 
 STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
   library.impl("bottleneck", TORCH_BOX(&involution::bottleneck));
+  library.impl("stem", TORCH_BOX(&involution::stem));
 }

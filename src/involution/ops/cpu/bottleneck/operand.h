@@ -20,6 +20,16 @@ struct Operand {
   }
 };
 
+// What a product reads: a tile of an operand, or with `lines` pixels that lie anywhere, 64 bytes apart, the channels
+// from k on at data + lines[k / line]. The second tile of a step is `next` elements behind the first.
+template <class E>
+struct Factor {
+  const E* data;
+  int64_t next;
+  const int64_t* lines = nullptr;
+  const E* at(int64_t k) const { return data + (lines ? lines[k / Operand<E>::line] : k * Operand<E>::tile); }
+};
+
 typedef uint16_t HalfRegister __attribute__((vector_size(kRegister / 2)));
 typedef uint16_t HalfRegisterUnaligned __attribute__((vector_size(kRegister / 2), aligned(2), may_alias));
 typedef uint32_t BitsRegister __attribute__((vector_size(kRegister)));

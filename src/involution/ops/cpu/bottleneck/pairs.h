@@ -5,29 +5,30 @@
 #define INVOLUTION_HAS_PAIRS 1
 
 // AVX512-BF16: 8 pixels, 2 registers of columns; a pair of depths of one pixel is one number to broadcast.
-INVOLUTION_LOOP void multiply_dotted_tile(const bfloat16* a, const bfloat16* panel, int64_t depth, float* sums) {
-  constexpr int J = 8, N = 2, tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line;
+INVOLUTION_LOOP void multiply_dotted_tile(Factor<bfloat16> factor, const bfloat16* panel, int64_t depth, float* sums) {
+  constexpr int J = 8, N = 2, line = Operand<bfloat16>::line;
   Vector<float> sum[J][N] = {};
-  for (int64_t k = 0; k < depth; k += line, a += tile * line, panel += line * kPanelColumns) {
+  for (int64_t k = 0; k < depth; k += line, panel += line * kPanelColumns) {
+    const uint32_t* const a = reinterpret_cast<const uint32_t*>(factor.at(k));
 #pragma GCC unroll 2
     for (int i = 0; i < line / 2; ++i) {
       const uint32_t* weights = reinterpret_cast<const uint32_t*>(panel) + i * kPanelColumns;
       const Vector<uint32_t> row[N] = {load(weights), load(weights + 16)};
       unroll<J>([&](auto j) {
-        const Vector<uint32_t> factor = broadcast(reinterpret_cast<const uint32_t*>(a)[j * line / 2 + i]);
-        unroll<N>([&](auto n) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum[j][n]) : "v"(row[n]), "v"(factor)); });
+        const Vector<uint32_t> pair = broadcast(a[j * line / 2 + i]);
+        unroll<N>([&](auto n) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum[j][n]) : "v"(row[n]), "v"(pair)); });
       });
     }
   }
   unroll<J>([&](auto j) { unroll<N>([&](auto n) { store(sums + j * kPanelColumns + n * 16, sum[j][n]); }); });
 }
 
-inline void multiply_dotted(const bfloat16* a, const void* panel, int64_t depth, int64_t pixels, int64_t,
+inline void multiply_dotted(Factor<bfloat16> a, const void* panel, int64_t depth, int64_t pixels, int64_t,
                             float* sums) {
   constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line;
   for (int64_t p = 0; p < pixels; p += 8)
-    multiply_dotted_tile(a + p / tile * tile * depth + p % tile * line, static_cast<const bfloat16*>(panel), depth,
-                         sums + p * kPanelColumns);
+    multiply_dotted_tile({a.data + p / tile * a.next + p % tile * line, a.next, a.lines},
+                         static_cast<const bfloat16*>(panel), depth, sums + p * kPanelColumns);
 }
 
 // AMX: eight registers of 16 rows of 64 bytes. Tiles 0 to 3 sum 2 x 16 pixels by 2 x 16 columns; 4 and 5 hold pixels, 6
@@ -57,17 +58,18 @@ struct TileConfiguration {
   }
 };
 
-inline void multiply_tiled(const bfloat16* a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
+inline void multiply_tiled(Factor<bfloat16> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
                            float* sums) {
   constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line, sums_row = kPanelColumns * 4;
   const bool more_pixels = pixels > tile, more_columns = columns > 16;
-  const bfloat16 *weights = static_cast<const bfloat16*>(panel), *b = a + tile * depth;
+  const bfloat16* weights = static_cast<const bfloat16*>(panel);
   INVOLUTION_TILE_ZERO(0);
   INVOLUTION_TILE_ZERO(1);
   INVOLUTION_TILE_ZERO(2);
   INVOLUTION_TILE_ZERO(3);
   for (int64_t k = 0; k < depth; k += line) {
-    INVOLUTION_TILE_LOAD(4, a + k * tile, 64);
+    const bfloat16* const pixel = a.at(k);
+    INVOLUTION_TILE_LOAD(4, pixel, 64);
     INVOLUTION_TILE_LOAD(6, weights + k * kPanelColumns, kPanelColumns * 4);
     INVOLUTION_TILE_MULTIPLY(0, 4, 6);
     if (more_columns) {
@@ -75,7 +77,7 @@ inline void multiply_tiled(const bfloat16* a, const void* panel, int64_t depth, 
       INVOLUTION_TILE_MULTIPLY(1, 4, 7);
     }
     if (more_pixels) {
-      INVOLUTION_TILE_LOAD(5, b + k * tile, 64);
+      INVOLUTION_TILE_LOAD(5, pixel + a.next, 64);
       INVOLUTION_TILE_MULTIPLY(2, 5, 6);
       if (more_columns) INVOLUTION_TILE_MULTIPLY(3, 5, 7);
     }

@@ -133,20 +133,26 @@ struct Pass {
     __builtin_memset(h.zeros(), 0, h.row * sizeof(float));
   }
 
-  // finish(pixel, first column, sums) for registers of all pixels and the columns of some panels
-  template <class F>
-  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
+  // finish(pixel, first column, sums) for registers of all pixels and the columns of some panels. `factor(p)` is the
+  // left factor of the tile from pixel p on.
+  template <class A, class F>
+  void multiply_factors(const A& factor, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
     for (int64_t panel = some.begin; panel < some.end; ++panel) {
       const int64_t first = panel * kPanelColumns, count = least(kPanelColumns, m.columns - first);
       const W* weights = static_cast<const W*>(m.panels) + first * m.depth;
       for (int64_t p = 0; p < pixels; p += Operand<E>::step) {
         const int64_t tile = least(Operand<E>::step, pixels - p);
-        product(a.at(p, 0), weights, m.depth, tile, count, sums);
+        product(factor(p), weights, m.depth, tile, count, sums);
         for (int64_t i = 0; i < tile; ++i)
           for (int64_t n = 0; n < count; n += L)
             finish(p + i, first + n, load(sums + i * kPanelColumns + n) + load(m.bias + first + n));
       }
     }
+  }
+  template <class F>
+  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
+    const auto factor = [&](int64_t p) { return Factor<E>{a.at(p, 0), Operand<E>::tile * a.depth}; };
+    multiply_factors(factor, pixels, m, some, finish);
   }
 
   D* pixel(const Image& image, int64_t q, int64_t column) const {
@@ -196,8 +202,9 @@ struct Pass {
     }
   }
 
-  // g of a band, followed by x where the shortcut is a projection.
-  void mix(Range rows, Range chunks, const Ring& h, const Operand<E>& g) const {
+  // The involution of a band; g has a place `at(pixel, channel)`.
+  template <class G>
+  void mix(Range rows, Range chunks, const Ring& h, const G& g) const {
     const int64_t pixels = rows.size() * s.out_width;
     read_centre(rows, h);
     multiply(centre, pixels, block.reduce, {0, panels(block.reduce)}, [&](int64_t p, int64_t n, Vector<float> sum) {
@@ -212,6 +219,10 @@ struct Pass {
       const Range groups{chunk * block.chunk_groups, least(s.w.groups, (chunk + 1) * block.chunk_groups)};
       for (int64_t q = rows.begin; q < rows.end; ++q) aggregate(q, (q - rows.begin) * s.out_width, groups, h, g);
     }
+  }
+
+  // x follows g where the shortcut is a projection.
+  void append(Range rows, Range chunks, const Operand<E>& g) const {
     if (!block.projection) return;
     // Each part of the chunks copies its share of x.
     const int64_t begin = x.channels / L * chunks.begin / block.chunks * L;
@@ -224,7 +235,8 @@ struct Pass {
   }
 
   // One row of the involution; pixel p is its first in g.
-  void aggregate(int64_t q, int64_t p, Range groups, const Ring& h, const Operand<E>& g) const {
+  template <class G>
+  void aggregate(int64_t q, int64_t p, Range groups, const Ring& h, const G& g) const {
     const int64_t image = q / s.out_height * s.height, top = q % s.out_height * s.w.stride_h - s.w.pad_h;
     const int64_t registers = mid / s.w.groups / L;
     const float** shifted = window_rows + s.w.kh;

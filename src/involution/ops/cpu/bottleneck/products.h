@@ -1,7 +1,7 @@
 // Products of one operand tile with one panel of 32 columns. Sums are computed in float32 and returned as [pixel][32].
 
 template <class E>
-using Product = void (*)(const E* a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums);
+using Product = void (*)(Factor<E> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums);
 
 // Weights of two successive depths lie side by side in bfloat16: pair k / 2, column n.
 template <class W>
@@ -17,17 +17,18 @@ inline Vector<float> weight_register(const W* panel, int64_t k, int64_t n) {
 
 // J pixels, N registers of columns
 template <class W, int J, int N>
-INVOLUTION_LOOP void multiply_tile(const float* a, const W* panel, int64_t depth, float* sums) {
-  constexpr int L = lanes<float>, tile = Operand<float>::tile, line = Operand<float>::line;
+INVOLUTION_LOOP void multiply_tile(Factor<float> factor, const W* panel, int64_t depth, float* sums) {
+  constexpr int L = lanes<float>, line = Operand<float>::line;
   Vector<float> sum[J][N] = {};
-  for (int64_t k = 0; k < depth; k += line, a += tile * line) {
+  for (int64_t k = 0; k < depth; k += line) {
+    const float* const a = factor.at(k);
 #pragma GCC unroll 2
     for (int i = 0; i < line; ++i) {
       Vector<float> row[N];
       unroll<N>([&](auto n) { row[n] = weight_register(panel, k + i, n * L); });
       unroll<J>([&](auto j) {
-        const Vector<float> factor = broadcast(a[j * line + i]);
-        unroll<N>([&](auto n) { sum[j][n] += factor * row[n]; });
+        const Vector<float> value = broadcast(a[j * line + i]);
+        unroll<N>([&](auto n) { sum[j][n] += value * row[n]; });
       });
     }
   }
@@ -36,7 +37,7 @@ INVOLUTION_LOOP void multiply_tile(const float* a, const W* panel, int64_t depth
 
 // Two registers of columns at once where there are 32 registers, one where there are 16.
 template <class W>
-void multiply_by_register(const float* a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
+void multiply_by_register(Factor<float> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
                           float* sums) {
   constexpr int L = lanes<float>, N = kRegister == 64 ? 2 : 1;
   const W* weight = static_cast<const W*>(panel);

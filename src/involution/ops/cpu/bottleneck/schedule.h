@@ -3,6 +3,23 @@
 // computed by all threads together in three phases: h of all rows, then g, then y. In each phase the threads share the
 // bands of rows, and also the channels where there are fewer bands than threads.
 
+// f(share) on all threads, each with its tiles configured
+template <class F>
+void on_threads(int64_t threads, bool tiled, const F& f) {
+  struct Context {
+    const F& f;
+    bool tiled;
+  } context{f, tiled};
+  parallel_for(
+      threads, 1,
+      [](void* pointer, int64_t begin, int64_t end) {
+        const Context& c = *static_cast<Context*>(pointer);
+        const TileConfiguration tiles(c.tiled);
+        for (int64_t share = begin; share < end; ++share) c.f(share);
+      },
+      &context);
+}
+
 template <class D, class E>
 struct Schedule {
   const Block& block;
@@ -51,27 +68,10 @@ struct Schedule {
     return take_operand<E>(arena, s.out_rows * s.out_width, block.leave.depth);
   }
 
-  // f(share) on all threads, each with its tiles configured
-  template <class F>
-  void on_threads(const F& f) const {
-    struct Context {
-      const F& f;
-      bool tiled;
-    } context{f, tiled};
-    parallel_for(
-        threads, 1,
-        [](void* pointer, int64_t begin, int64_t end) {
-          const Context& c = *static_cast<Context*>(pointer);
-          const TileConfiguration tiles(c.tiled);
-          for (int64_t share = begin; share < end; ++share) c.f(share);
-        },
-        &context);
-  }
-
   void run(char* memory) const {
     const int64_t own = own_memory();
     if (alone)
-      on_threads([&](int64_t share) {
+      on_threads(threads, tiled, [&](int64_t share) {
         compute_images({share * alone, (share + 1) * alone}, Arena{memory + share * own});
       });
     if (shared) compute_shared({threads * alone, x.batch}, memory, own);
@@ -91,6 +91,7 @@ struct Schedule {
         next = ahead.end;
       }
       pass.mix(rows, {0, block.chunks}, h, g);
+      pass.append(rows, {0, block.chunks}, g);
       pass.leave(rows, {0, panels(block.leave)}, g);
     }
   }
@@ -109,7 +110,7 @@ struct Schedule {
     // f(pass, band, its rows, its share of `channels`)
     const auto deal = [&](Range rows, int64_t bands, int64_t channels, const auto& f) {
       const int64_t parts = least(channels, (threads + bands - 1) / bands);
-      on_threads([&](int64_t share) {
+      on_threads(threads, tiled, [&](int64_t share) {
         Arena arena{memory + share * own};
         const Pass<D, E> pass(block, x, y, product, arena);
         const Range tasks = Range{0, bands * parts}.part(share, threads);
@@ -123,30 +124,24 @@ struct Schedule {
     deal(in, count_bands(in.size(), s.in_rows), panels(block.enter),
          [&](const auto& pass, int64_t, Range rows, Range some) { pass.clear(), pass.enter(rows, some, h); });
     deal(out, bands, block.chunks, [&](const auto& pass, int64_t band, Range rows, Range some) {
-      pass.clear(), pass.mix(rows, some, h, g(band));
+      pass.clear(), pass.mix(rows, some, h, g(band)), pass.append(rows, some, g(band));
     });
     deal(out, bands, panels(block.leave),
          [&](const auto& pass, int64_t band, Range rows, Range some) { pass.leave(rows, some, g(band)); });
   }
 };
 
-template <class D, class E>
-int64_t run_schedule(const Block& block, const Image& x, const Image& y, Product<E> product, bool tiled, char* memory) {
-  const Schedule<D, E> schedule(block, x, y, product, tiled);
-  if (memory) schedule.run(memory);
-  return schedule.memory();
-}
-
-// The bytes of scratch memory that the pass needs; with `memory`, which has them, the pass itself.
-inline int64_t bottleneck(const Block& block, Pairs pairs, const Image& x, const Image& y, char* memory) {
-  if (x.dtype == Dtype::float32)
-    return run_schedule<float, float>(block, x, y, multiply_by_register<float>, false, memory);
+// The bytes of scratch memory that a pass needs; with `memory`, which has them, the pass itself.
+template <template <class, class> class Work>
+int64_t compute(const Block& block, [[maybe_unused]] Pairs pairs, const Image& x, const Image& y, char* memory) {
+  const auto with = [&](const auto& work) {
+    if (memory) work.run(memory);
+    return work.memory();
+  };
+  if (x.dtype == Dtype::float32) return with(Work<float, float>{block, x, y, multiply_by_register<float>, false});
 #if INVOLUTION_HAS_PAIRS
-  if (pairs != Pairs::widened) {
-    const bool tiled = pairs == Pairs::tiled;
-    return run_schedule<bfloat16, bfloat16>(block, x, y, tiled ? multiply_tiled : multiply_dotted, tiled, memory);
-  }
+  if (pairs == Pairs::tiled) return with(Work<bfloat16, bfloat16>{block, x, y, multiply_tiled, true});
+  if (pairs == Pairs::dotted) return with(Work<bfloat16, bfloat16>{block, x, y, multiply_dotted, false});
 #endif
-  (void)pairs;
-  return run_schedule<bfloat16, float>(block, x, y, multiply_by_register<bfloat16>, false, memory);
+  return with(Work<bfloat16, float>{block, x, y, multiply_by_register<bfloat16>, false});
 }
