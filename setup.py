@@ -82,16 +82,13 @@ class Wheel(bdist_wheel):
         return ("py3", "none", super().get_tag()[2])
 
 
-signatures = runpy.run_path(str(SIGNATURES))["SIGNATURES"]
 setup(
     ext_modules=[
         Extension(
             "involution.ops.cpu._kernels",
             sources=sorted(str(path) for path in CPU.rglob("*.cpp")),
             depends=[str(SIGNATURES), *sorted(str(path) for path in CPU.rglob("*.h"))],
-            define_macros=[
-                ("INVOLUTION_SIGNATURES", ", ".join(f'"{name}{text}"' for name, text in signatures.items()))
-            ],
+            define_macros=[runpy.run_path(str(SIGNATURES))["MACRO"]],
             include_dirs=include_paths(),
             library_dirs=library_paths(),
             libraries=["torch_cpu"],

@@ -17,6 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from involution.ops.signatures import MACRO
+
 ROOT = Path(__file__).parents[1]
 CPU = Path("src/involution/ops/cpu")
 INSTRUCTION_SET = "avx512"
@@ -322,8 +324,9 @@ class Objects:
 
         self.folder.mkdir(exist_ok=True)
         target = self.folder / f"{'-'.join(name.relative_to(self.copy / CPU).parts)}.o"
-        options = ["-std=c++20", "-O0", "-fPIC", "-fvisibility=hidden", "-w", *(f"-I{p}" for p in include_paths())]
-        subprocess.run(["g++", *options, "-c", source, "-o", target], check=True)
+        options = ["-std=c++20", "-O0", "-fPIC", "-fvisibility=hidden", "-w", f"-D{'='.join(MACRO)}"]
+        folders = [f"-I{path}" for path in include_paths()]
+        subprocess.run(["g++", *options, *folders, "-c", source, "-o", target], check=True)
         return target
 
 

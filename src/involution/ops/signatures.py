@@ -26,3 +26,6 @@ SIGNATURES = {
     ),
 }
 """Operator → its arguments and results."""
+
+MACRO = ("INVOLUTION_SIGNATURES", ", ".join(f'"{name}{signature}"' for name, signature in SIGNATURES.items()))
+"""Name and value of the macro that the C++ library is compiled with."""
