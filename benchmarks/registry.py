@@ -100,6 +100,13 @@ OTHERS = (
         "gpu",
     ),
     Benchmark(
+        "gpu-tensor-cores",
+        "What does the machine code of the program for tensor cores cost?",
+        "benchmarks.gpu.tensor_cores",
+        (f"{SRC}/ops/cuda/band",),
+        "gpu",
+    ),
+    Benchmark(
         "accuracy", "Which accuracy does a recipe reach?", "benchmarks.accuracy.recipe", LEARNING, "accuracy", BOTH
     ),
     Benchmark(

@@ -53,7 +53,7 @@ def rows(case: Case) -> list[dict[str, Any]]:
 def count(binary: Any, arch: str) -> dict[str, Any]:
     """Return registers, shared memory and instructions per multiply-add of a compiled program."""
     amd = arch.startswith("gfx")
-    found = _amd(binary.asm["amdgcn"]) if amd else _nvidia(binary.asm["cubin"])
+    found = _amd(binary.asm["amdgcn"]) if amd else nvidia(binary.asm["cubin"])
     bodies = [body for body in found.pop("loops") if _multiply_adds(body)]
     innermost = min(bodies, key=lambda body: body.total(), default=None)
     each = round(innermost.total() / _multiply_adds(innermost), 2) if innermost else None
@@ -71,7 +71,8 @@ def _multiply_adds(body: collections.Counter[str]) -> int:
     return sum(body[name] for name in names) + 2 * (body["FFMA2"] + body["v_pk_fma_f32"] + body["v_pk_mul_f32"])
 
 
-def _nvidia(cubin: bytes) -> dict[str, Any]:
+def nvidia(cubin: bytes) -> dict[str, Any]:
+    """Return registers, spilled bytes, and the instructions of each loop, inner ones first."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from involution.ops import spanned
-from involution.ops.cuda import launch
+from involution.ops.cuda import band, launch
 from involution.ops.cuda.launch import SIZES, Ints, Plan, Tile, array
 from involution.ops.cuda.precision import widen
 from involution.ops.cuda.source import Span, row_of_taps, rows_of_taps, stored
@@ -105,8 +105,11 @@ def involution2d_spanned(
     dilation: Ints,
 ) -> Tensor:
     """`involution2d` with kernels that are computed and used in registers; see `involution.ops.spanned`."""
+    arguments = (x, reduced, weight, bias, groups, window, stride, padding, dilation)
+    if band.serves(*arguments):
+        return band.involution2d_spanned(*arguments)
     if launch.two_steps(x):
-        return spanned.involution2d_spanned(x, reduced, weight, bias, groups, window, stride, padding, dilation)
+        return spanned.involution2d_spanned(*arguments)
     y = empty_spanned(x, reduced)
     bias = None if bias is None else bias.contiguous()
     tile, KP = choose(x, groups, window)
