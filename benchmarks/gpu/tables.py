@@ -66,6 +66,23 @@ def matrix() -> str:
     return f"{markdown(header, lines)}\n{_compiled()}"
 
 
+def tensor_cores() -> str:
+    """Return the instruction counts of the program for tensor cores, beside those of the Triton program."""
+    lines = []
+    found = load("gpu/gpu-tensor-cores")
+    names = ("arch", "channels", "group_channels", "window", "stride", "dtype")
+    for row in found.rows:
+        case = {name: row[name] for name in (*names, "layout", "side")}
+        triton = load("gpu/gpu-code").all(program="forward_spanned", **case)
+        shared = f"{row['shared_bytes'] / 1024:.1f}"
+        line = [*(f"{row[name]}" for name in names), f"{row['registers']}", shared, f"{row['matrix_instructions']}"]
+        beside = _count(triton[0]["instructions_per_multiply_add"] if triton else None)
+        lines.append([*line, f"{row['instructions']}", _count(row["instructions_per_multiply_add"]), beside])
+    header = ["architecture", "C", "C/G", "window", "stride", "type", "registers", "shared, KiB", "on tensor cores"]
+    header += ["instructions", "a multiply-add", "Triton's inner loop"]
+    return f"{markdown(header, lines)}\n`{found.command}`\n"
+
+
 AXES = {
     "arch": "architecture",
     "layout": "layout",
@@ -85,4 +102,9 @@ def _compiled() -> str:
     return f"Triton {found.versions['triton']}. `{found.command}`\n"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"gpu-least": least, "gpu-code": code, "gpu-matrix": matrix}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "gpu-least": least,
+    "gpu-code": code,
+    "gpu-matrix": matrix,
+    "gpu-tensor-cores": tensor_cores,
+}
