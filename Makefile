@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster on one that is shared.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo quick test asan format clean
+.PHONY: help demo docs quick test asan format clean
 
 # One process a core, each with one thread; tests of threads set their own number.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 --dist worksteal
@@ -17,6 +17,7 @@ help:
 	@echo "make demo    train a small network on handwritten digits, draw its kernels, classify a digit"
 	@echo "make quick   formatting, lint and the fast tests: the inner loop"
 	@echo "make test    formatting, lint, types, import contracts and every test"
+	@echo "make docs    the site, in build/site; warnings and dead links fail"
 	@echo "make asan    the operators under AddressSanitizer and UBSan"
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
@@ -35,6 +36,9 @@ test: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) --durations=25
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The operators' tests with every access to memory checked; a copy of the package is built for it.
 asan: $(VENV)/dev.stamp

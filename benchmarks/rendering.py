@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
-from benchmarks.tables import complexity, cpu, detection, local_attention, segmentation
+from benchmarks.tables import complexity, cpu, detection, headline, local_attention, segmentation
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
@@ -23,6 +23,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **cpu.BLOCKS,
     **detection.BLOCKS,
     **gpu.BLOCKS,
+    **headline.BLOCKS,
+    **headline.VALUES,
     **local_attention.BLOCKS,
     **segmentation.BLOCKS,
     **VALUES,

@@ -12,11 +12,15 @@ BATCH, FLOAT32_BYTES = 16, 4
 UNFOLD = ("rednet50, unfold, channels last", "rednet50, unfold, NCHW")
 
 
-def network(mode: str, batch: int, *labels: str) -> str:
+def ratio(mode: str, batch: int, *labels: str) -> float:
     """Return the float32 time of a network relative to ResNet-50, in its fastest form."""
     rows = measured("networks").all(mode=mode, batch=batch, dtype="float32")
-    ratio = min(row["ratio"] for row in rows if row["network"] in labels)
-    return f"{ratio:.2f}x"
+    return min(float(row["ratio"]) for row in rows if row["network"] in labels)
+
+
+def network(mode: str, batch: int, *labels: str) -> str:
+    """Format that ratio."""
+    return f"{ratio(mode, batch, *labels):.2f}x"
 
 
 def kernels_per_value() -> str:
@@ -34,6 +38,8 @@ VALUES: dict[str, Callable[[], str]] = {
     "rednet50-eager-1": partial(network, "eager", 1, "rednet50"),
     "rednet50-eager-16": partial(network, "eager", 16, "rednet50"),
     "rednet50-compiled-16": partial(network, "compiled", 16, "rednet50"),
+    "prepared-eager-16": partial(network, "eager", 16, "rednet50, prepared"),
+    "prepared-compiled-16": partial(network, "compiled", 16, "rednet50, prepared"),
     "unfold-eager-16": partial(network, "eager", 16, *UNFOLD),
     "kernels-per-value": kernels_per_value,
     "kernel-megabytes": kernel_megabytes,

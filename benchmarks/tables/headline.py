@@ -1,0 +1,47 @@
+"""The figures of README's first screen, each with its condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.measuring.record import load
+from benchmarks.tables.cpu import measured
+from benchmarks.tables.markdown import markdown
+from benchmarks.tables.published import published
+from benchmarks.tables.values import UNFOLD, ratio
+
+BATCH = 16
+
+
+def headline() -> str:
+    """Return speed against the unfold formula and against ResNet-50, and correctness."""
+    machine = measured("networks").machine
+    condition = f"CPU, {machine['threads']} threads, {machine['instruction_set']}, float32, 224 x 224, batch {BATCH}"
+    ours, unfold = ratio("eager", BATCH, "rednet50"), ratio("eager", BATCH, *UNFOLD)
+    compiled = ratio("compiled", BATCH, "rednet50")
+    cases = load("correctness/operator-cases").settings
+    rows = [
+        ["RedNet-50 with the unfold formula takes", f"{unfold / ours:.1f}x our time", f"inference, eager, {condition}"],
+        [
+            "RedNet-50 takes, of the time of ResNet-50",
+            f"{ours:.2f}x eager, {compiled:.2f}x compiled",
+            f"inference, {condition}; compiled: both with frozen weights",
+        ],
+        [
+            "Wrong results of the CPU operators",
+            f"{cases['wrong']} of {cases['cases']:,}",
+            "drawn shapes, strides, dilations, dtypes, layouts and instruction sets, against float64",
+        ],
+    ]
+    return markdown(["", "measured", "condition"], rows, 3)
+
+
+def paddle(batch: int) -> str:
+    """Return the published time of PaddleClas's RedNet-50 relative to its ResNet-50."""
+    rows = {row["label"]: row for row in published("paddleclas")}
+    times = [rows[name]["gpu_by_batch"][str(batch)] for name in ("RedNet-50", "ResNet-50")]
+    return f"{times[0] / times[1]:.1f}x"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"headline": headline}
+VALUES: dict[str, Callable[[], str]] = {"paddle-8": lambda: paddle(8)}
