@@ -38,6 +38,7 @@ class Mutation:
 LOOPS, BLOCK, CUDA = f"{CPU}/loops", f"{CPU}/bottleneck", "src/involution/ops/cuda"
 OPS, TASKS = "src/involution/ops", "src/involution/tasks"
 ON_CPU = "tests/ops/test_cpu.py"
+DATA, SETTINGS = "src/involution/data", "tests/test_published_settings.py"
 
 MUTATIONS = [
     # C++
@@ -234,6 +235,112 @@ MUTATIONS = [
         "torch.stack(list(losses.values())).sum()",
         "torch.stack(list(losses.values())[1:]).sum()",
         "tests/tasks/test_detection.py",
+    ),
+    # Recipes: settings of the paper
+    Mutation(
+        "ten times the learning rate",
+        "configs/imagenet.yaml",
+        "lr: 0.8, momentum",
+        "lr: 8.0, momentum",
+        f"{SETTINGS} -k file",
+    ),
+    Mutation(
+        "no momentum",
+        "configs/coco_mask_rcnn.yaml",
+        "momentum: 0.9",
+        "momentum: 0.0",
+        f"{SETTINGS} -k file",
+    ),
+    Mutation(
+        "the learning rate reduced too early",
+        "configs/coco_retinanet.yaml",
+        "epochs: [8, 11]",
+        "epochs: [6, 11]",
+        f"{SETTINGS} -k file",
+    ),
+    Mutation(
+        "an auxiliary loss of five times the weight",
+        "configs/cityscapes_upernet.yaml",
+        "auxiliary_weight: 0.4",
+        "auxiliary_weight: 5.0",
+        f"{SETTINGS} -k file",
+    ),
+    Mutation(
+        "the weight of the auxiliary loss ignored",
+        f"{TASKS}/segmentation.py",
+        "loss + self.auxiliary_weight * pixel_loss",
+        "loss + 5 * pixel_loss",
+        "tests/tasks/test_segmentation.py -k auxiliary",
+    ),
+    Mutation(
+        "images of detectors not divided by their deviation",
+        "src/involution/models/detection/detectors.py",
+        'list(preprocessing.get("std", IMAGENET_DEFAULT_STD))',
+        "[1.0, 1.0, 1.0]",
+        f"{SETTINGS} -k statistics",
+    ),
+    Mutation(
+        "images of classifiers not divided by their deviation",
+        "src/involution/models/skeleton/registration.py",
+        '"std": IMAGENET_DEFAULT_STD',
+        '"std": (1.0, 1.0, 1.0)',
+        f"{SETTINGS} -k statistics",
+    ),
+    Mutation(
+        "random crops of ImageNet all of the same scale",
+        f"{DATA}/transforms.py",
+        "scale=(0.08, 1.0)",
+        "scale=(1.0, 1.0)",
+        f"{SETTINGS} -k augmentation",
+    ),
+    Mutation(
+        "objects not flipped",
+        f"{DATA}/detection/train_transform.py",
+        "[v2.ClampBoundingBoxes(), v2.RandomHorizontalFlip()]",
+        "[v2.ClampBoundingBoxes()]",
+        f"{SETTINGS} tests/data/detection/test_coco.py -k 'augmentation or flipped'",
+    ),
+    Mutation(
+        "crops of Cityscapes not scaled",
+        f"{DATA}/segmentation/train_transform.py",
+        "factor = self.scale * torch.empty(()).uniform_(*self.scales).item()",
+        "factor = self.scale",
+        "tests/data/segmentation -k scales",
+    ),
+    Mutation(
+        "crops of Cityscapes not flipped",
+        f"{DATA}/segmentation/train_transform.py",
+        "if torch.rand(()) < self.flip:",
+        "if False:",
+        "tests/data/segmentation -k flipped",
+    ),
+    Mutation(
+        "deviation of the box regression",
+        "src/involution/models/detection/heads.py",
+        "_normal(self.bbox_pred, 0.001)",
+        "_normal(self.bbox_pred, 0.01)",
+        f"{SETTINGS} -k initial",
+    ),
+    Mutation(
+        "last norms of bottlenecks start at one",
+        "src/involution/models/skeleton/trunk.py",
+        "nn.init.zeros_(module.bn3.weight)",
+        "nn.init.ones_(module.bn3.weight)",
+        f"{SETTINGS} -k initial",
+    ),
+    Mutation(
+        "no dropout before the scores of Semantic FPN",
+        "src/involution/models/segmentation/semantic_fpn.py",
+        "dropout: float = 0.1",
+        "dropout: float = 0.0",
+        f"{SETTINGS} -k dropout",
+    ),
+    Mutation(
+        "dropout of UPerNet not applied",
+        "src/involution/models/segmentation/upernet.py",
+        "self.conv_seg(self.dropout(fused))",
+        "self.conv_seg(fused)",
+        "tests/tasks/test_segmentation.py -k dropped",
     ),
 ]
 
