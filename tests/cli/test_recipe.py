@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -25,7 +26,8 @@ def test_fit_leaves_checkpoints_logs_and_configuration(run, recipe, tmp_path):
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(folder.glob("events.out.tfevents.*"))
     [columns] = csv.reader((folder / "metrics.csv").read_text().splitlines()[:1])
-    assert {"epoch", "step", "train/loss", "val/loss", "val/top1", "lr-AdamW"} <= set(columns)
+    assert {"epoch", "step", "train/loss", "train/loss_step", "val/loss", "val/top1", "lr-AdamW"} <= set(columns)
+    assert {"train/images_per_s", "train/left_s"} <= set(columns)
     assert load_task(folder / "checkpoints/best.ckpt").classes == ["cat", "dog"]
 
 
@@ -118,3 +120,4 @@ def test_progress_is_shown_without_the_number_of_the_run(run, recipe):
     assert "Epoch 0: 100%" in outcome.out
     assert "val/top1=" in outcome.out
     assert "v_num" not in outcome.out
+    assert re.search(r"images/s=[\d.e+]+, left=0:00:0", outcome.out)

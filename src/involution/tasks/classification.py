@@ -72,8 +72,7 @@ class Classification(Task):
 
     def training_step(self, batch: ClassificationBatch, index: int) -> Tensor:
         loss = F.cross_entropy(self(batch.images), batch.labels, label_smoothing=self.label_smoothing)
-        self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.labels), sync_dist=True)
+        self.log_losses(loss, len(batch.labels))
         return loss
 
     def validation_step(self, batch: ClassificationBatch, index: int) -> None:

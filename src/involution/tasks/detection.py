@@ -83,11 +83,8 @@ class Detection(Task):
     def training_step(self, batch: DetectionBatch, index: int) -> Tensor:
         losses: dict[str, Tensor] = self(batch.images, batch.targets)
         loss = torch.stack(list(losses.values())).sum()
-        self.log("loss", loss, prog_bar=True, logger=False)
-        parts = {f"train/{name.removeprefix('loss_')}": part for name, part in losses.items()}
-        self.log_dict(
-            {"train/loss": loss, **parts}, on_step=False, on_epoch=True, batch_size=len(batch.images), sync_dist=True
-        )
+        parts = {name.removeprefix("loss_"): part for name, part in losses.items()}
+        self.log_losses(loss, len(batch.images), **parts)
         return loss
 
     def validation_step(self, batch: DetectionBatch, index: int) -> None:

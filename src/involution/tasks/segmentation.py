@@ -100,8 +100,7 @@ class Segmentation(Task):
         loss = pixel_loss(scores["out"], masks)
         if "aux" in scores:
             loss = loss + self.auxiliary_weight * pixel_loss(scores["aux"], masks)
-        self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(masks), sync_dist=True)
+        self.log_losses(loss, len(masks))
         # Crops with only ignored pixels do not contribute to the loss; log their number.
         empty = (masks == IGNORE_INDEX).flatten(1).all(1).sum().float()
         self.log("train/empty_crops", empty, on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True)

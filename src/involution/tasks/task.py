@@ -87,6 +87,19 @@ class Task(LightningModule):
         """Apply the network to images, [B, C, H, W] in [0, 1]."""
         return self.net(self.normalize(images))
 
+    def log_losses(self, loss: Tensor, images: int, **parts: Tensor) -> None:
+        """Log the loss of a batch in the progress bar and as `train/loss_step`, and means over the epoch.
+
+        Args:
+            loss: total loss of the batch.
+            images: number of images in the batch.
+            parts: terms of the loss; logged as `train/NAME`, averaged over the epoch.
+        """
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("train/loss_step", loss, on_step=True, on_epoch=False)
+        means = {"train/loss": loss, **{f"train/{name}": part for name, part in parts.items()}}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=images, sync_dist=True)
+
     def summary(self, prediction: dict[str, Any]) -> dict[str, Any]:
         """Return a prediction of `predict_step` as JSON-serializable values."""
         return prediction

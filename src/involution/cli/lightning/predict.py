@@ -20,7 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 from involution.cli.errors import UserError
 from involution.cli.lightning.arguments import create_trainer, parse
 from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling
-from involution.cli.lightning.recipe import Progress, quiet
+from involution.cli.lightning.progress import Progress
+from involution.cli.lightning.recipe import quiet
 from involution.data import DataModule, PredictionDataModule
 from involution.tasks import Task, load_task
 

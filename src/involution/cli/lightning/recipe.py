@@ -15,13 +15,14 @@ from typing import Any, get_args
 import torch
 from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from involution.cli.errors import UserError
 from involution.cli.lightning.arguments import parse, trainer_mistakes
 from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling, short_help, with_recipe
+from involution.cli.lightning.progress import Progress, Throughput
 from involution.data import DataModule
 from involution.tasks import Task, check_checkpoint, read_checkpoint
 from involution.tasks.saving import AtomicCheckpointIO
@@ -117,6 +118,8 @@ class Recipe(LightningCLI):
             kwargs["logger"] = False
         elif given.logger is None and not given.fast_dev_run:
             kwargs["logger"] = loggers(Path(given.default_root_dir or "runs").resolve())
+        if self.subcommand == "fit":
+            callbacks.append(Throughput())
         if self._get(self.config, "json"):
             kwargs["enable_progress_bar"] = False
         elif given.enable_progress_bar is not False:
@@ -161,13 +164,6 @@ def _check_trainer(given: Any) -> None:
     on_cpu = given.accelerator == "cpu" or (given.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and isinstance(devices, int | str) and str(devices).isdigit() and int(devices) > cores:
         raise UserError(f"trainer.devices: expected at most {cores}, the cores of this machine, got {devices}")
-
-
-class Progress(TQDMProgressBar):
-    """Lightning's progress bar without the number of the run."""
-
-    def get_metrics(self, *args: Any) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
 def loggers(root: Path) -> list[CSVLogger | TensorBoardLogger]:
