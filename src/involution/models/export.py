@@ -105,7 +105,8 @@ def _pt2(flat: nn.Module, example: Tensor, out: Path, dynamic: Sequence[str]) ->
 
 def _torchscript(flat: nn.Module, example: Tensor, out: Path, dynamic: Sequence[str]) -> Callable[[Tensor], Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch advises torch.export, which "pt2" is
+        for category in (FutureWarning, DeprecationWarning):  # PyTorch advises torch.export, which "pt2" is
+            warnings.filterwarnings("ignore", message="`torch.jit", category=category)
         script = torch.jit.freeze(torch.jit.trace(flat, example, check_trace=False).eval())
         script.save(str(out))
         return torch.jit.load(str(out))
