@@ -105,6 +105,11 @@ def test_what_lightning_offers_works(run, recipe, changes):
 
 
 @pytest.mark.slow
+def test_runs_without_a_logger_share_a_folder(run, recipe):
+    for _ in range(2):
+        assert run("fit", *recipe(trainer__logger="false", trainer__callbacks="null")).status == 0
+
+
 def test_json_is_all_there_is_on_standard_output(run, recipe):
     fitted = json.loads(run("fit", *recipe(), "--json").out)
     assert fitted["checkpoint"] == f"{RUN}/checkpoints/best.ckpt"

@@ -8,7 +8,7 @@ import timm
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 import involution.models  # noqa: F401  (registers the networks in timm)
@@ -64,6 +64,7 @@ class Classification(Task):
         }
         self.val_accuracy = MetricCollection(accuracy, prefix="val/")
         self.test_accuracy = self.val_accuracy.clone(prefix="test/")
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def initialize(self, weights: str | None) -> None:
         if weights is not None:
@@ -76,10 +77,10 @@ class Classification(Task):
         return loss
 
     def validation_step(self, batch: ClassificationBatch, index: int) -> None:
-        self._judge(batch, "val", self.val_accuracy)
+        self._judge(batch, "val", self.val_accuracy, self.val_loss)
 
     def test_step(self, batch: ClassificationBatch, index: int) -> None:
-        self._judge(batch, "test", self.test_accuracy)
+        self._judge(batch, "test", self.test_accuracy, self.test_loss)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return the name and the most probable classes of each image, in descending order of probability."""
@@ -97,11 +98,12 @@ class Classification(Task):
     def line(self, summary: dict[str, Any]) -> str:
         return "  ".join(f"{c['name']} {c['probability']:.1%}" for c in summary["classes"][:3])
 
-    def _judge(self, batch: ClassificationBatch, stage: str, accuracy: MetricCollection) -> None:
+    def _judge(self, batch: ClassificationBatch, stage: str, accuracy: MetricCollection, loss: MeanMetric) -> None:
         logits = self(batch.images)
-        loss = F.cross_entropy(logits, batch.labels)
         accuracy.update(logits, batch.labels)
-        self.log(f"{stage}/loss", loss, batch_size=len(batch.labels), sync_dist=True)
+        # A metric, because Lightning's own mean is wrong if the processes have different numbers of images.
+        loss.update(F.cross_entropy(logits, batch.labels), len(batch.labels))
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.labels))
         self.log_dict(accuracy, prog_bar=True, batch_size=len(batch.labels))
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics import MeanMetric
 from torchvision.transforms.v2.functional import to_pil_image
 
 from involution.data import IGNORE_INDEX, PredictionBatch, SegmentationBatch, SegmentationEvalTransform
@@ -81,6 +82,7 @@ class Segmentation(Task):
         self.classes, self.window, self.auxiliary_weight = classes, window, auxiliary_weight
         self.val_iou = MeanIoU(classes)
         self.test_iou = MeanIoU(classes)
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -107,12 +109,12 @@ class Segmentation(Task):
         return loss
 
     def validation_step(self, batch: SegmentationBatch, index: int) -> None:
-        self._judge(batch, "val", self.val_iou)
+        self._judge(batch, "val", self.val_iou, self.val_loss)
         if index == 0:
             self._show(batch.images)
 
     def test_step(self, batch: SegmentationBatch, index: int) -> None:
-        self._judge(batch, "test", self.test_iou)
+        self._judge(batch, "test", self.test_iou, self.test_loss)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val", self.val_iou)
@@ -161,12 +163,14 @@ class Segmentation(Task):
         y: Tensor = self.net(x)["out"]
         return y
 
-    def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU) -> None:
+    def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU, loss: MeanMetric) -> None:
         # One image at a time: sizes differ, and an image of 1024 x 2048 pixels occupies the whole device.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
-            self.log(f"{stage}/loss", pixel_loss(scores, mask[None]), on_epoch=True, batch_size=1, sync_dist=True)
+            loss.update(pixel_loss(scores, mask[None]))
             iou.update(scores.argmax(1), mask[None])
+        # A metric, because Lightning's own mean is wrong if the processes have different numbers of images.
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.images))
 
     def _report(self, stage: str, iou: MeanIoU) -> None:
         figures = iou.compute()

@@ -19,6 +19,7 @@ from involution.data.batch import as_float
 from involution.models.skeleton.weights import DEFAULT
 from involution.tasks.optimization import parameter_groups, scale_rates
 from involution.tasks.schedule import Schedule
+from involution.tasks.sharding import shard
 
 NOT_SAVED = ("optimizer", "schedule", "weights")
 """Arguments of tasks that checkpoints do not store: they are objects, or say where initial weights came from."""
@@ -70,7 +71,7 @@ class Task(LightningModule):
         super().__init__()
         self.weights, self.lr_batch_size = weights, lr_batch_size
         self.decay_all, self.layer_decay = decay_all, layer_decay
-        self.initialized = False
+        self.initialized = self.sharded = False
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = network.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
@@ -124,6 +125,12 @@ class Task(LightningModule):
 
     def _available(self) -> bool:
         return self.weights == DEFAULT or Path(str(self.weights)).is_file()
+
+    def configure_model(self) -> None:
+        """Shard the network if the strategy has a mesh of processes for it."""
+        if self.device_mesh is not None and not self.sharded:
+            shard(self.net, self.device_mesh["data_parallel"])
+            self.sharded = True
 
     def on_fit_start(self) -> None:
         if not self.initialized:

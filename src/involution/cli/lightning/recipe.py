@@ -47,6 +47,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False},
             parser_kwargs={"prog": "involution", **strictly, **{name: dict(strictly) for name in Recipe.subcommands()}},
+            save_config_kwargs={"overwrite": True},  # runs without a logger share a folder
             args=[command, *arguments],
         )
 
