@@ -3,6 +3,7 @@
 `make demo` runs this script. Its output is in runs/demo. The arguments are those of `involution fit`.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -42,7 +43,17 @@ def demo(*settings: str) -> int:
     print(f"checkpoint         {checkpoint}")
     print(f"learned kernels    {folder / 'kernels.png'}")
     print(f"a sample           {folder / 'sample.png'}, a {labels[0]}, read as")
-    return main(["predict", str(folder / "sample.png"), "--checkpoint", str(checkpoint)])
+    if status := main(["predict", str(folder / "sample.png"), "--checkpoint", str(checkpoint)]):
+        return status
+    program = os.path.relpath(Path(sys.executable).with_name("involution"))
+    print("\ntry next:")
+    print(
+        f"  {program} explain {folder / 'sample.png'} --checkpoint {checkpoint} --out {folder / 'sample-kernels.png'}"
+    )
+    print(f"  {program} fit cifar10 --data.root FOLDER      # your small images, a folder per class")
+    print(f"  {program} profile rednet50                    # parameters and multiply-adds")
+    print("  docs/index.md                                 # the guides")
+    return 0
 
 
 if __name__ == "__main__":

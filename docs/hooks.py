@@ -14,6 +14,7 @@ from latex2mathml.converter import convert
 
 MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 EXAMPLE = re.compile(r"^>>> .*(?:\n(?=.*\S).*)*", re.MULTILINE)
+TEXT = re.compile(r"\\texttt\{[^}]*\}")
 HELP = re.compile(r"^<!-- help: (.*) -->$", re.MULTILINE)
 
 
@@ -28,7 +29,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def _mathml(match: re.Match[str]) -> str:
-    return convert(html.unescape(match[3]), display="inline" if match[2] == "(" else "block")
+    latex = TEXT.sub(lambda text: text[0].replace(r"\_", "_"), html.unescape(match[3]))
+    return convert(latex, display="inline" if match[2] == "(" else "block")
 
 
 def command_help(arguments: str) -> str:

@@ -17,6 +17,9 @@ DISTANCES = (5, 9, 14, 20, 28, 38)
 MARK = 6.0
 """Side of the square that a mark takes, in points."""
 
+GAP = 3.0
+"""Pixels around a label, since the fonts of a browser are not those that it was placed with."""
+
 Point = tuple[float, float]
 
 
@@ -47,7 +50,7 @@ def place(
         for distance, side in ((d, s) for d in DISTANCES for s in DIRECTIONS):
             text = _write(axes, name, (x, y), distance, side)
             text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer)
+            box = Text.get_window_extent(text, renderer).padded(GAP)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)

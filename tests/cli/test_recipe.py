@@ -1,11 +1,14 @@
 import csv
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from involution.cli.lightning.progress import LINES, EpochLines
 from involution.tasks import load_task, read_checkpoint
 
 RUN = "runs/cifar10/version_0"
@@ -120,9 +123,24 @@ def test_json_is_all_there_is_on_standard_output(run, recipe):
     assert outcome.err == ""
 
 
-def test_progress_is_shown_without_the_number_of_the_run(run, recipe):
+def test_progress_is_shown_without_the_number_of_the_run(run, recipe, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     outcome = run("fit", *recipe(trainer__enable_progress_bar="true"))
     assert "Epoch 0: 100%" in outcome.out
     assert "val/top1=" in outcome.out
     assert "v_num" not in outcome.out
     assert re.search(r"images/s=[\d.e+]+, left=0:00:0", outcome.out)
+
+
+@pytest.mark.parametrize(("epochs", "lines"), [(1, 1), (10, 10), (20, 20), (30, 15), (130, 19), (-1, 7)])
+def test_progress_is_a_line_per_epoch_without_a_terminal(epochs, lines, capsys):
+    metrics = {"val/top1": torch.tensor(0.5), "train/loss_step": torch.tensor(1.0), "train/loss": torch.tensor(2.0)}
+    trainer = SimpleNamespace(max_epochs=epochs, is_global_zero=True, callback_metrics=metrics)
+    progress = EpochLines()
+    progress.on_train_start(trainer, None)
+    for trainer.current_epoch in range(epochs if epochs > 0 else 7):
+        progress.on_train_epoch_end(trainer, None)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == lines <= LINES
+    last = f"epoch {epochs}/{epochs}" if epochs > 0 else "epoch 7"
+    assert printed[-1] == f"{last}  train/loss 2.0000  val/top1 0.5000  0 s"

@@ -1,4 +1,4 @@
-"""Images per second and the time left of the whole run, in the progress bar and in the logs."""
+"""Progress of a training: images per second and the time left, a bar on a terminal, otherwise at most twenty lines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+
+LINES = 20
 
 
 class Throughput(Callback):
@@ -60,3 +62,22 @@ class Progress(TQDMProgressBar):
                 metrics["images/s"] = f"{callback.images_per_s:.4g}"
                 metrics["left"] = str(timedelta(seconds=round(callback.left_s)))
         return metrics
+
+
+class EpochLines(Callback):
+    """Print the metrics at the end of an epoch in a line, for log files: at most `LINES` in a training."""
+
+    def on_train_start(self, trainer: Any, task: Any) -> None:
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Any, task: Any) -> None:
+        done, count = trainer.current_epoch + 1, trainer.max_epochs or -1
+        every = max(1, -(-count // LINES))
+        if trainer.is_global_zero and (done % every == 0 or done == count):
+            metrics = "".join(
+                f"  {name} {value.item():.4f}"
+                for name, value in sorted(trainer.callback_metrics.items())
+                if "/" in name and not name.endswith(("_step", "_s"))
+            )
+            of = f"/{count}" if count > 0 else ""
+            print(f"epoch {done}{of}{metrics}  {time.monotonic() - self.started:.0f} s", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from involution.cli.errors import UserError
 from involution.cli.lightning.arguments import parse, trainer_mistakes
 from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling, short_help, with_recipe
-from involution.cli.lightning.progress import Progress, Throughput
+from involution.cli.lightning.progress import EpochLines, Progress, Throughput
 from involution.data import DataModule
 from involution.tasks import Task, check_checkpoint, read_checkpoint
 from involution.tasks.saving import AtomicCheckpointIO
@@ -124,7 +125,9 @@ class Recipe(LightningCLI):
         if self._get(self.config, "json"):
             kwargs["enable_progress_bar"] = False
         elif given.enable_progress_bar is not False:
-            callbacks.append(Progress())
+            terminal = sys.stdout.isatty()
+            callbacks.append(Progress() if terminal else EpochLines())
+            kwargs["enable_progress_bar"] = terminal
         plugins = given.plugins or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
