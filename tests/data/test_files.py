@@ -1,9 +1,12 @@
+import errno
+import os
+
 import pytest
 import torch
 from PIL import Image
 
 from involution.data import ClassificationEvalTransform, ImageDataset, ImageFiles
-from involution.data.files import find_images, read_image
+from involution.data.files import CorruptImageError, find_images, read_image
 
 
 def test_pixels_come_back(tmp_path):
@@ -65,6 +68,20 @@ def test_a_broken_image(tmp_path):
     (tmp_path / "a.png").write_bytes(head + b"IDAT" + b"!!!!".join(parts))
     with pytest.raises(ValueError, match=r"image: expected a file that can be decoded, got .*a.png \(broken PNG"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_drive_that_fails_is_no_corrupt_image(number, tmp_path, monkeypatch):
+    """Corrupt images may be skipped, but a drive that has gone would make all of them corrupt."""
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", lambda _: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    with pytest.raises(
+        ValueError, match=rf"image: expected a file that can be read, got .*a.png \({os.strerror(number)}"
+    ):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(ValueError) as raised:
+        read_image(tmp_path / "a.png")
+    assert not isinstance(raised.value, CorruptImageError)
 
 
 def test_a_truncated_image(truncated):

@@ -51,7 +51,7 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     Only the first frame of an animation is read. 16 bits per channel are scaled to 8. Transparency is dropped.
 
     Raises:
-        ValueError: the file does not exist or has more than `MAX_PIXELS`; the message names it.
+        ValueError: the file does not exist, cannot be read or has more than `MAX_PIXELS`; the message names it.
         CorruptImageError: the file cannot be decoded completely.
     """
     try:
@@ -64,6 +64,8 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"image: expected at most {MAX_PIXELS:,} pixels, got {path} with more") from None
     except Exception as error:  # Pillow raises almost any type for a corrupt file
+        if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
+            raise ValueError(f"image: expected a file that can be read, got {path} ({error.strerror})") from None
         reason = "not a known format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise CorruptImageError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
 

@@ -42,10 +42,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             size = f"{buffer.getbuffer().nbytes / 2**20:.1f} MiB"
-            raise OSError(
+            failure = OSError(
                 f"checkpoint: expected to write {size} to {place}, got {error.strerror or error}; "
                 "checkpoints that were saved before are unchanged"
-            ) from error
+            )
+            failure.errno = error.errno
+            raise failure from error
 
 
 def _write(file: BinaryIO, data: memoryview) -> None:

@@ -108,6 +108,8 @@ def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
         with Image.open(path) as file:
             values = torch.from_numpy(np.array(file).astype(np.int64))
     except Exception as error:  # Pillow raises almost any type for a corrupt file
+        if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
+            raise ValueError(f"mask: expected a file that can be read, got {path} ({error.strerror})") from None
         raise CorruptImageError(f"mask: expected a file that can be decoded, got {path} ({error})") from None
     if values.shape != tuple(size):
         got = " x ".join(map(str, values.shape))
