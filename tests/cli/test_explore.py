@@ -1,5 +1,7 @@
 """Errors of the command line. The page is tested in tests/explore."""
 
+import socket
+
 import pytest
 from test_mistakes import complains
 
@@ -20,6 +22,12 @@ def test_mistakes(run, arguments, message):
     assert complains(run("explore", *arguments), message)
 
 
+def test_a_taken_port(run):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert complains(run("explore", "--port", port), f"--port: expected a free port, got {port}, which another")
+
+
 def test_without_gradio(run, monkeypatch):
     monkeypatch.setattr(explore, "find_spec", lambda name: None)
     assert complains(run("explore"), "explore: expected the package gradio, got none")
@@ -30,4 +38,8 @@ def test_curves(run, tmp_path):
     assert run("curves", tmp_path, "--out", "curves.svg").status == 0
     assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
     assert complains(run("curves", "gone", "--out", "a.svg"), "run: expected a folder of .*, got gone, which")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\xff")
+    assert complains(run("curves", "a.png", "--out", "a.svg"), "run: expected a CSV log of a training, got a.png")
+    (tmp_path / "b.svg").mkdir()
+    assert complains(run("curves", tmp_path, "--out", "b.svg"), "--out: expected a file, got b.svg, which is a folder")
     assert complains(run("curves", tmp_path, "--out", "a.txt"), "--out: expected a file ending in .*, got a.txt")

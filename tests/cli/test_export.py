@@ -54,6 +54,10 @@ def test_torchscript(run):
         (("rednet51", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of rednet26, .*'rednet51'"),
         (("gone.ckpt", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of .*, got 'gone.ckpt'"),
         (
+            ("rednet26", "--format", "onnx", "--out", "a.onnx", "--dtype", "bfloat16"),
+            "dtype: expected float16, float32 or float64, .*, got bfloat16",
+        ),
+        (
             ("rednet26", "--format", "pt2", "--out", "a.pt2", "--dynamic", "depth"),
             "dynamic: expected of batch, size, got 'depth'",
         ),

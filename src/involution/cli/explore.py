@@ -7,6 +7,7 @@ networks without training; any other can be dropped on the page.
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -30,7 +31,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise UserError("explore: expected the package gradio, got none; pip install 'involution[explore]'")
 
     from involution.explore.explorer import Explorer, samples  # imported after the arguments are checked
-    from involution.explore.server import serve
+    from involution.explore.server import HOST, serve
+
+    if given.port is not None:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, given.port)) == 0:
+                raise UserError(f"--port: expected a free port, got {given.port}, which another program serves")
 
     with serve(Explorer(checkpoints, samples()), given.port) as address:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM also runs the cleanup

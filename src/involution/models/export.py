@@ -48,7 +48,7 @@ def export(
         dynamic: "batch" and "size" may change at run time.
 
     Raises:
-        ValueError: there is no such format or dynamic dimension.
+        ValueError: there is no such format or dynamic dimension, or the format lacks the dtype.
     """
     if format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
@@ -56,6 +56,8 @@ def export(
         raise ValueError(f"dynamic: expected of {', '.join(DYNAMIC)}, got {unknown[0]!r}")
     flat = Flat(network).eval()
     dtype = next(network.parameters()).dtype
+    if format == "onnx" and dtype == torch.bfloat16:
+        raise ValueError("dtype: expected float16, float32 or float64, which onnxruntime computes on CPU, got bfloat16")
     channels = getattr(network, "in_chans", 3)
     example = torch.rand(2 if "batch" in dynamic else 1, channels, *size, dtype=dtype)
     with torch.no_grad():

@@ -28,14 +28,18 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
     """
     path = _find(Path(run))
     found: dict[str, dict[float, float]] = defaultdict(dict)
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                if name not in ("epoch", "step") and text and row.get("epoch"):
-                    try:
-                        found[name][float(row["epoch"]) + 1] = float(text)
-                    except (TypeError, ValueError):
-                        raise ValueError(f"run: expected numbers in {path}, got {text!r} for {name}") from None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"run: expected a CSV log of a training, got {path}, which is none ({error})") from None
+    for row in rows:
+        for name, text in row.items():
+            if name not in ("epoch", "step") and text and row.get("epoch"):
+                try:
+                    found[name][float(row["epoch"]) + 1] = float(text)
+                except (TypeError, ValueError):
+                    raise ValueError(f"run: expected numbers in {path}, got {text!r} for {name}") from None
     if not found:
         raise ValueError(f"run: expected the log of a training, got {path} without epochs")
     return {name: sorted(values.items()) for name, values in found.items()}

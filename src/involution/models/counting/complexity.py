@@ -73,6 +73,9 @@ def build(name: str, **kwargs: Any) -> nn.Module:
         ValueError: the name is unknown or the network does not take `kwargs`.
     """
     kind, *parts = name.split("/")
+    classes = kwargs.get("num_classes", 0)
+    if isinstance(classes, int) and classes < 0:
+        raise ValueError(f"num_classes: expected 0 or more, got {classes}")
     if parts:
         return _dense(name, kind, parts, kwargs)
     network = entrypoint(name)
@@ -114,7 +117,7 @@ def _count(model: nn.Module, name: str, shape: Sequence[int]) -> dict[str, int]:
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             sweep(model, torch.empty(*shape, device="meta"))
-    except RuntimeError as error:
+    except (AssertionError, RuntimeError) as error:  # timm asserts the size of images
         height, width = shape[2:]
         message = f"input_size: expected a size that {name} takes, got {height} x {width} ({error})"
         raise ValueError(message) from error
