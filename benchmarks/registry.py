@@ -79,6 +79,13 @@ OTHERS = (
         "correctness",
     ),
     Benchmark(
+        "block-cases",
+        "Are the one-pass blocks and stems right on a thousand drawn cases?",
+        "benchmarks.correctness.block_cases",
+        (*OPERATOR, f"{SRC}/models/fused.py", "benchmarks/correctness/drawn_blocks.py"),
+        "correctness",
+    ),
+    Benchmark(
         "segmentation-memory",
         "How much memory does segmenting a large image take?",
         "benchmarks.memory.segmentation",

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from importlib import import_module
 from typing import Any
 
 from benchmarks.measuring.options import Measured, Options
@@ -20,14 +21,28 @@ CASES = 10_000
 
 def run(options: Options) -> Measured:
     """Divide the cases among the instruction sets; each runs in a separate process."""
-    count = 30 if options.dry_run else int(options.arguments[0]) if options.arguments else CASES
+    return divide(options, "drawn", CASES)
+
+
+def divide(options: Options, drawn: str, cases: int, extensions: tuple[str, ...] = ()) -> Measured:
+    """Divide the cases of the module `drawn` among the instruction sets and the extensions of the best one."""
+    count = 30 if options.dry_run else int(options.arguments[0]) if options.arguments else cases
     best = cpu.status()["instruction_set"]
     if best is None:
-        raise ValueError(f"operator-cases: expected the compiled operators, got {cpu.status()['reason']}")
-    sets = cpu.INSTRUCTION_SETS[: cpu.INSTRUCTION_SETS.index(best) + 1]
+        raise ValueError(f"{drawn}: expected the compiled operators, got {cpu.status()['reason']}")
+    sets = (*cpu.INSTRUCTION_SETS[: cpu.INSTRUCTION_SETS.index(best) + 1], *extensions)
     rows = []
     for index, name in enumerate(sets):
-        command = [sys.executable, "-m", __name__, str(index), str(count), str(len(sets))]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.correctness.operator_cases",
+            drawn,
+            name,
+            str(index),
+            str(count),
+            str(len(sets)),
+        ]
         environment = {**os.environ, "INVOLUTION_CPU": name, "OMP_WAIT_POLICY": "passive"}  # seven threads on few cores
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         rows += json.loads(done.stdout)
@@ -36,17 +51,16 @@ def run(options: Options) -> Measured:
     return Measured(rows, {"cases": count, "wrong": wrong}, notes)
 
 
-def check(first: int, count: int, step: int) -> list[dict[str, Any]]:
-    """Check the cases first, first + step, ... below `count` on the instruction set in use."""
-    from benchmarks.correctness import drawn
-
-    by_dtype: dict[str, list[tuple[drawn.Case, float]]] = defaultdict(list)
+def check(module: str, name: str, first: int, count: int, step: int) -> list[dict[str, Any]]:
+    """Check the cases first, first + step, ... below `count` on the instruction set in use, called `name`."""
+    drawn = import_module(f"benchmarks.correctness.{module}")
+    by_dtype: dict[str, list[tuple[Any, float]]] = defaultdict(list)
     for seed in range(first, count, step):
         case = drawn.draw(seed)
         by_dtype[case.dtype].append((case, max(drawn.errors(case).values())))
     return [
         {
-            "instruction_set": cpu.status()["instruction_set"],
+            "instruction_set": name,
             "dtype": dtype,
             "cases": len(found),
             "wrong": sum(error > 1 for _, error in found),
@@ -58,4 +72,5 @@ def check(first: int, count: int, step: int) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(check(*(int(word) for word in sys.argv[1:]))))
+    drawn_in, called, *numbers = sys.argv[1:]
+    print(json.dumps(check(drawn_in, called, *map(int, numbers))))

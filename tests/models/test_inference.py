@@ -1,6 +1,7 @@
 """A prepared network gives the same outputs with fewer layers."""
 
 import copy
+from threading import Thread
 
 import pytest
 import timm
@@ -79,6 +80,67 @@ def test_a_prepared_network_can_be_exported():
     assert sum("involution.bottleneck" in str(node.target) for node in exported.graph.nodes) == 8
     more = torch.rand(3, 3, 64, 64)
     torch.testing.assert_close(exported.module()(more), model(more))
+
+
+def inplace(prepared):
+    return [name for name, module in prepared.named_modules() if getattr(module, "inplace", False)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_reuse_memory_that_nothing_else_reads(dtype):
+    model = trained("rednet26").to(dtype)
+    prepared = prepare(model)
+    assert inplace(prepared) == ["layer2.1", "layer3.1", "layer3.2", "layer3.3"]
+    images = [torch.rand(2, 3, 64, 64, dtype=dtype).contiguous(memory_format=torch.channels_last) for _ in range(4)]
+    kept = [image.clone() for image in images]
+    got = [prepared(image) for image in images]  # later calls leave earlier answers as they are
+    again = [None] * len(images)
+
+    def work(index):
+        with torch.no_grad():
+            for _ in range(4):
+                again[index] = prepared(images[index])
+
+    workers = [Thread(target=work, args=(index,)) for index in range(len(images))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
+    for index, image in enumerate(images):
+        assert torch.equal(image, kept[index])
+        torch.testing.assert_close(got[index], model(image), rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(again[index], got[index], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_maps_that_are_returned_keep_their_memory():
+    model = trained("rednet26")
+    x = torch.rand(1, 3, 64, 64)
+
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            x = self.model.layer1(self.model.maxpool(self.model.stem(x)))
+            first = self.model.layer2[0](x)
+            return first, self.model.layer2[1](first)
+
+    network = Inner().eval()
+    prepared = prepare(network, x)
+    assert inplace(prepared) == []
+    for got, expected in zip(prepared(x), network(x), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_prepared_network_can_be_compiled():
+    model = prepare(trained("rednet26"))
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x))
 
 
 def test_the_model_stays_in_its_mode():

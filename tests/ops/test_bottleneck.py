@@ -138,6 +138,19 @@ def test_values_do_not_depend_on_threads_or_batch(threads):
         torch.testing.assert_close(fused(x), alone, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_in_place(dtype, threads):
+    for count, shape in ((1, (3, 64, 14, 14)), (2, (3, 64, 9, 11)), (3, (1, 64, 20, 7)), (2, (5, 64, 3, 3))):
+        threads(count)
+        fused, x = FusedBottleneck(block(32).to(dtype)), image(*shape).to(dtype)
+        expected = fused(x)
+        fused.inplace = True
+        for other in (x.clone(), x.contiguous()):
+            assert fused(other) is other
+            tolerance = 1e-4 if dtype == torch.float32 else 0.05
+            torch.testing.assert_close(other, expected, rtol=tolerance, atol=tolerance)
+
+
 def test_nan_stays_nan():
     x = image(1, 64, 9, 9)
     x[0, 3, 4, 4] = float("nan")
@@ -151,6 +164,8 @@ def test_registration(dtype, stride):
     packed = [getattr(fused, f"packed{index}") for index in range(10)]
     arguments = (x, *packed, fused.groups, *fused.geometry, fused.projection)
     torch.library.opcheck(torch.ops.involution.bottleneck.default, arguments)
+    if not fused.projection:
+        torch.library.opcheck(torch.ops.involution.bottleneck_.default, arguments[:-1])
 
 
 def test_multiply_adds_are_those_of_the_layers():

@@ -36,10 +36,15 @@ class FusedBottleneck(_Packed):
 
     Args:
         block: one for which `is_fusable` returns True, in eval mode.
+
+    Attributes:
+        inplace: write the output to the memory of the input, which must not be read afterwards. This saves the
+            allocation of a map, whose pages the system clears.
     """
 
     def __init__(self, block: Bottleneck) -> None:
         super().__init__()
+        self.inplace = False
         mixer: Any = block.conv2
         self.groups: int = mixer.groups
         self.geometry: list[list[int]] = [mixer.kernel_size, mixer.stride, mixer.dilation]
@@ -53,6 +58,9 @@ class FusedBottleneck(_Packed):
 
     def forward(self, x: Tensor) -> Tensor:
         packed = [getattr(self, f"packed{index}") for index in range(10)]
+        if self.inplace:
+            torch.ops.involution.bottleneck_(x, *packed, self.groups, *self.geometry)
+            return x
         y: Tensor = torch.ops.involution.bottleneck(x, *packed, self.groups, *self.geometry, self.projection)
         return y
 

@@ -85,6 +85,7 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
             setattr(traced.get_submodule(parent), name, nn.Sequential(folded, act) if act else folded)
             node.replace_all_uses_with(source)
             graph.erase_node(node)
+    reuse_memory(traced)
     for node in graph.find_nodes(op="placeholder"):
         with graph.inserting_after(node):
             images = graph.call_method("contiguous", (node,), {"memory_format": torch.channels_last})
@@ -92,6 +93,19 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def reuse_memory(model: fx.GraphModule) -> None:
+    """Let a block write to the memory of its input, if that is another block's output and nothing else reads it."""
+    modules = dict(model.named_modules())
+    calls: dict[FusedBottleneck, list[fx.Node]] = {}
+    for node in model.graph.find_nodes(op="call_module"):
+        if isinstance(block := modules[str(node.target)], FusedBottleneck):
+            calls.setdefault(block, []).append(node)
+    made = {node for nodes in calls.values() for node in nodes}
+    for block, nodes in calls.items():
+        sources = [node.all_input_nodes[0] for node in nodes]
+        block.inplace = not block.projection and all(s in made and len(s.users) == 1 for s in sources)
 
 
 class _Tracer(fx.Tracer):

@@ -5,6 +5,8 @@
     g = relu(scale · involution2d(h, Wₛ r + bₛ) + shift)
     y = relu(W₃ g + b₃ + shortcut)        shortcut = x or W_d x + b_d, every stride-th pixel of x
 
+`bottleneck_` writes y to the memory of x, for an identity shortcut.
+
 Weights are given *packed*, in the order in which a product reads them: panels of 32 output channels, [N/32, K, 32] in
 float32 and [N/32, K/2, 64] in bfloat16, two input channels side by side. Input channels are padded with zeros to
 64 bytes and output channels to a multiple of 16. The layout is the same on every machine, so a prepared network can be
@@ -59,7 +61,7 @@ def unpack(panels: Tensor) -> Tensor:
     return panels.unflatten(2, (PANEL, -1)).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-_op = operator("bottleneck")
+_op, _op_in_place = operator("bottleneck"), operator("bottleneck_")
 
 
 def _fake(x: Tensor, *arguments: Any) -> Tensor:
@@ -129,10 +131,16 @@ def autocast(op: Any, device: str) -> Any:
     return cast
 
 
-@register_flop_formula(_op)
+def _reference_in_place(x: Tensor, *arguments: Any) -> None:
+    identity: Any = (x, *arguments, False)
+    x.copy_(_reference(*identity))
+
+
+@register_flop_formula([_op, _op_in_place])
 def _flops(x: Ints, *arguments: Any, **_: Any) -> int:
     enter_bias, reduce_bias, leave_bias = arguments[1][0], arguments[3][0], arguments[9][0]
-    groups, window, stride, _, projection = arguments[10:]
+    groups, window, stride = arguments[10:13]
+    projection = len(arguments) > 14 and arguments[14]
     batch, channels, height, width = x
     out = batch * -(-height // stride[0]) * -(-width // stride[1])
     taps = window[0] * window[1]
@@ -142,6 +150,8 @@ def _flops(x: Ints, *arguments: Any, **_: Any) -> int:
 
 
 LIBRARY.impl("bottleneck", _reference, "CompositeExplicitAutograd")
+LIBRARY.impl("bottleneck_", _reference_in_place, "CompositeExplicitAutograd")
 for _device in ("cpu", "cuda"):
     LIBRARY.impl("bottleneck", autocast(_op, _device), f"Autocast{_device.upper()}")
 torch.library.register_fake("involution::bottleneck", _fake, lib=LIBRARY)
+torch.library.register_fake("involution::bottleneck_", lambda x, *arguments: None, lib=LIBRARY)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 _SPAN = "Tensor reduced, Tensor weight, Tensor? bias, SymInt groups, SymInt[2] window"
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
+_BLOCK = (
+    "Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, Tensor span_bias, Tensor scale, "
+    "Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window"
+)
 _MASK = "bool[4] output_mask=[True, True, True, True]"
 
 SIGNATURES = {
@@ -19,11 +23,9 @@ SIGNATURES = {
         f"(Tensor grad, Tensor x, {_SPAN}, {_GEOMETRY}, {_MASK})"
         " -> (Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)"
     ),
-    "bottleneck": (
-        "(Tensor x, Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, Tensor span_bias, "
-        "Tensor scale, Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window, int[2] stride, "
-        "int[2] dilation, bool projection) -> Tensor"
-    ),
+    "bottleneck": f"(Tensor x, {_BLOCK}, int[2] stride, int[2] dilation, bool projection) -> Tensor",
+    "bottleneck_": f"(Tensor(a!) x, {_BLOCK}, int[2] stride, int[2] dilation) -> ()",
+    "stem": f"(Tensor x, {_BLOCK}) -> Tensor",
 }
 """Operator → its arguments and results."""
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 from involution.ops.bottleneck import autocast, involve, pack, unpack
-from involution.ops.schema import LIBRARY
+from involution.ops.schema import LIBRARY, operator
 
 Ints = Sequence[int]
 
@@ -37,13 +37,7 @@ def pack_last(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     return pack(weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
-LIBRARY.define(
-    "stem(Tensor x, Tensor enter, Tensor enter_bias, Tensor reduce, Tensor reduce_bias, Tensor span, "
-    "Tensor span_bias, Tensor scale, Tensor shift, Tensor leave, Tensor leave_bias, int groups, int[2] window) "
-    "-> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-_op = torch.ops.involution.stem
+_op = operator("stem")
 
 
 def _fake(x: Tensor, *arguments: Any) -> Tensor:

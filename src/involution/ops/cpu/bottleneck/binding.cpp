@@ -137,10 +137,11 @@ void compute(Compute pass, const Block& block, const Image& x, const Tensor& y, 
   pass(block, pairs(), x, image(y), aligned);
 }
 
-Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
-                  const Ints stride, const Ints dilation, bool projection) {
+// y is written to new memory or, if `in_place`, to that of x.
+Tensor compute_block(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+                     const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                     const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups,
+                     const Ints& window, const Ints& stride, const Ints& dilation, bool projection, bool in_place) {
   check_images(images);
   const Tensor x = channels_last(images);
   const Image from = image(x);
@@ -151,10 +152,30 @@ Tensor bottleneck(const Tensor& images, const Tensor& enter, const Tensor& enter
   STD_TORCH_CHECK(from.channels % 16 == 0, "involution: expected groups of 16 channels");
   STD_TORCH_CHECK(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
                   "involution: an identity shortcut needs equal shapes");
-  const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + stride[0] - 1) / stride[0],
-                                       (from.width + stride[1] - 1) / stride[1]);
+  STD_TORCH_CHECK(!(projection && in_place), "involution: expected an identity shortcut in place");
+  const Tensor y = in_place ? x
+                            : empty_channels_last(x, from.batch, block.leave.columns,
+                                                  (from.height + stride[0] - 1) / stride[0],
+                                                  (from.width + stride[1] - 1) / stride[1]);
   compute(chosen().bottleneck, block, from, y, enter_bias);
   return y;
+}
+
+Tensor bottleneck(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
+                  const Ints stride, const Ints dilation, bool projection) {
+  return compute_block(x, enter, enter_bias, reduce, reduce_bias, span, span_bias, scale, shift, leave, leave_bias,
+                       groups, window, stride, dilation, projection, false);
+}
+
+void bottleneck_(Tensor x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
+                 const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
+                 const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
+                 const Ints stride, const Ints dilation) {
+  const Tensor y = compute_block(x, enter, enter_bias, reduce, reduce_bias, span, span_bias, scale, shift, leave,
+                                 leave_bias, groups, window, stride, dilation, false, true);
+  if (y.data_ptr() != x.data_ptr()) torch::stable::copy_(x, y);  // x had another layout
 }
 
 Tensor stem(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
@@ -177,5 +198,6 @@ Tensor stem(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, cons
 
 STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
   library.impl("bottleneck", TORCH_BOX(&involution::bottleneck));
+  library.impl("bottleneck_", TORCH_BOX(&involution::bottleneck_));
   library.impl("stem", TORCH_BOX(&involution::stem));
 }

@@ -83,6 +83,15 @@ struct Ring {
   float* zeros() const { return data + rows * row; }
 };
 
+struct Nothing {
+  void operator()(int64_t, int64_t, int64_t, int64_t) const {}
+};
+
+// Bytes that are read soon.
+struct Ahead {
+  const char *begin, *end;
+};
+
 // D: of x and y in memory; E: of the left factors.
 template <class D, class E>
 struct Pass {
@@ -134,14 +143,16 @@ struct Pass {
   }
 
   // finish(pixel, first column, sums) for registers of all pixels and the columns of some panels. `factor(p)` is the
-  // left factor of the tile from pixel p on.
-  template <class A, class F>
-  void multiply_factors(const A& factor, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
+  // left factor of the tile from pixel p on; before(first pixel, pixels, first column, columns) is called for each tile.
+  template <class A, class F, class B = Nothing>
+  void multiply_factors(const A& factor, int64_t pixels, const Matrix& m, Range some, const F& finish,
+                        const B& before = {}) const {
     for (int64_t panel = some.begin; panel < some.end; ++panel) {
       const int64_t first = panel * kPanelColumns, count = least(kPanelColumns, m.columns - first);
       const W* weights = static_cast<const W*>(m.panels) + first * m.depth;
       for (int64_t p = 0; p < pixels; p += Operand<E>::step) {
         const int64_t tile = least(Operand<E>::step, pixels - p);
+        before(p, tile, first, count);
         product(factor(p), weights, m.depth, tile, count, sums);
         for (int64_t i = 0; i < tile; ++i)
           for (int64_t n = 0; n < count; n += L)
@@ -149,10 +160,11 @@ struct Pass {
       }
     }
   }
-  template <class F>
-  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish) const {
+  template <class F, class B = Nothing>
+  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish,
+                const B& before = {}) const {
     const auto factor = [&](int64_t p) { return Factor<E>{a.at(p, 0), Operand<E>::tile * a.depth}; };
-    multiply_factors(factor, pixels, m, some, finish);
+    multiply_factors(factor, pixels, m, some, finish, before);
   }
 
   D* pixel(const Image& image, int64_t q, int64_t column) const {
@@ -256,14 +268,27 @@ struct Pass {
     });
   }
 
-  void leave(Range rows, Range some, const Operand<E>& g) const {
+  // Pixels of y are too far apart for a hardware prefetcher. Rows of x that the next band reads, `ahead`, are prefetched
+  // during the products, a part for each tile.
+  void leave(Range rows, Range some, const Operand<E>& g, Ahead ahead = {}) const {
     for (int64_t q = rows.begin, p = 0; q < rows.end; ++q)
       for (int64_t j = 0; j < s.out_width; ++j, ++p) places[p] = pixel(y, q, j) - static_cast<D*>(y.data);
     const bool same = !block.projection;
     const D* shortcut = static_cast<const D*>(x.data);
-    multiply(g, rows.size() * s.out_width, block.leave, some, [&](int64_t p, int64_t n, Vector<float> sum) {
+    const int64_t pixels = rows.size() * s.out_width, tiles = some.size() * (round_up(pixels, g.step) / g.step);
+    const int64_t part = round_up((ahead.end - ahead.begin) / tiles, 64);
+    const auto finish = [&](int64_t p, int64_t n, Vector<float> sum) {
       if (same) sum += read_register(shortcut + places[p] + n);
       write_register(static_cast<D*>(y.data) + places[p] + n, relu(sum));
+    };
+    multiply(g, pixels, block.leave, some, finish, [&](int64_t p, int64_t tile, int64_t first, int64_t count) {
+      for (int64_t i = p; i < p + tile; ++i)
+        for (int64_t n = first; n < first + count; n += 64 / sizeof(D)) {
+          __builtin_prefetch(static_cast<D*>(y.data) + places[i] + n, 1);
+          if (same) __builtin_prefetch(shortcut + places[i] + n);
+        }
+      for (int64_t i = 0; i < part && ahead.begin < ahead.end; i += 64, ahead.begin += 64)
+        __builtin_prefetch(ahead.begin, 0, 2);
     });
   }
 };

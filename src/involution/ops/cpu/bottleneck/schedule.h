@@ -92,7 +92,9 @@ struct Schedule {
       }
       pass.mix(rows, {0, block.chunks}, h, g);
       pass.append(rows, {0, block.chunks}, g);
-      pass.leave(rows, {0, panels(block.leave)}, g);
+      const auto row = [&](int64_t q) { return reinterpret_cast<const char*>(pass.pixel(x, q, 0)); };
+      const int64_t later = s.needed(least(end, rows.end + s.out_rows) - 1);
+      pass.leave(rows, {0, panels(block.leave)}, g, {row(next), row(later)});
     }
   }
 
