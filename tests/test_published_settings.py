@@ -47,7 +47,8 @@ def test_the_file(name):
     assert {path: reduce(lambda part, key: part[key], path.split("."), recipe(name)) for path in expected} == expected
     clipped = "trainer.gradient_clip_val" in expected
     assert ("gradient_clip_val" in recipe(name)["trainer"]) == clipped
-    assert not {"decay_all", "layer_decay", "mask_init"} & {*recipe(name)["model"]["init_args"], *expected}
+    unlisted = {path for path in recipe(name)["model"]["init_args"] if f"model.init_args.{path}" not in expected}
+    assert not unlisted & {"decay_all", "layer_decay", "mixup_alpha", "cutmix_alpha"}
 
 
 def augmentation(transform):
@@ -57,8 +58,12 @@ def augmentation(transform):
         steps = zip(JITTER, transform.distort.transforms, strict=True)
         return {**own, **{name: getattr(step.transforms[0], name) for name, step in steps}}
     steps = (transform.transform if isinstance(transform, DetectionTrainTransform) else transform).transforms
-    drawn = {type(step).__name__: step for step in steps if "Random" in type(step).__name__}
-    attributes = {"RandomResizedCrop": ("size", "scale", "ratio", "antialias"), "RandomHorizontalFlip": ("p",)}
+    drawn = {type(step).__name__: step for step in steps if "Rand" in type(step).__name__}
+    attributes = {
+        "RandomResizedCrop": ("size", "scale", "ratio", "antialias"),
+        "RandomHorizontalFlip": ("p",),
+        "RandAugment": ("num_ops", "magnitude"),
+    }
     return {kind: {name: getattr(step, name) for name in attributes[kind]} for kind, step in drawn.items()}
 
 

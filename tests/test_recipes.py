@@ -23,13 +23,16 @@ DATA = {
     "cifar10": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
     "digits": lambda images: [],
     "tiny_imagenet": lambda images: [f"--data.root={images}", "--data.batch_size=2"],
-    "imagenet": lambda images: [
-        SYNTHETIC,
-        "--data.size=224",
-        "--data.num_classes=1000",
-        "--data.images=2",
-        "--data.batch_size=2",
-    ],
+    **dict.fromkeys(
+        ("imagenet", "imagenet_modern"),
+        lambda images: [
+            SYNTHETIC,
+            "--data.size=224",
+            "--data.num_classes=1000",
+            "--data.images=2",
+            "--data.batch_size=2",
+        ],
+    ),
     "camvid": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]", "--data.batch_size=2"],
     "cityscapes_fpn": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
     "cityscapes_upernet": lambda images: [f"--data.root={images}", "--data.crop=[32, 32]"],
@@ -69,6 +72,7 @@ def reduced(config, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:lr_batch_size. the learning rate for 2048 images is not scaled")  # that of LAMB
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_one_step(config, request, tmp_path, monkeypatch, capsys, one_thread):
     images = request.getfixturevalue(DRAWN.get(config.stem, "draw_images"))(tmp_path / "images")

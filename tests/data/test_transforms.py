@@ -39,6 +39,16 @@ def test_training_crops_have_one_size_and_range(size):
     assert crops.max() > 205
 
 
+def test_randaugment_changes_crops():
+    image = torch.arange(64, dtype=torch.uint8).expand(3, 64, -1)
+    crops = {tuple(random_resized_crop(8, 30)(image).flatten().tolist()) for _ in range(20)}
+    plain = {tuple(random_resized_crop(8)(image).flatten().tolist()) for _ in range(20)}
+    assert any(len(set(crop[:64]) - set(range(64))) for crop in crops)  # other shades than those of the image
+    assert all(set(crop) <= set(range(64)) for crop in plain)
+    with pytest.raises(ValueError, match="randaugment_magnitude: expected 0 to 30 or null, got 31"):
+        random_resized_crop(8, 31)
+
+
 def test_padded_crops_are_shifted_and_flipped_copies():
     image = photograph(4, 4)
     plain = ClassificationEvalTransform(4, 4, 3)

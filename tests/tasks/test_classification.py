@@ -5,6 +5,7 @@ import timm
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torchvision.transforms import v2
 
 from involution.data import ClassificationBatch, LabelledTensors, PredictionBatch, Splits, Synthetic
 from involution.tasks import Classification, CosinePerEpoch, load_task
@@ -72,6 +73,31 @@ def test_loss_is_smoothed_cross_entropy(trainer):
     target[range(4), batch.labels] += 0.9
     expected = -(target * probabilities.log()).sum(1).mean()
     assert task.training_step(batch, 0).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "mixer"), [("mixup_alpha", v2.MixUp), ("cutmix_alpha", v2.CutMix)])
+def test_mixed_images_have_mixed_labels(name, mixer):
+    task = classification(**{name: 0.7}).eval()
+    task.log = lambda *args, **kwargs: None
+    batch = ClassificationBatch(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 5, 5]))
+    torch.manual_seed(3)
+    torch.randint(1, ())  # the choice among one mixer
+    images, labels = mixer(alpha=0.7, num_classes=6)(*batch)
+    assert not torch.equal(images, batch.images)
+    expected = torch.nn.functional.cross_entropy(task(images), labels, label_smoothing=0.1)
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        losses.append(task.training_step(batch, 0))
+    assert losses[0] == losses[1]
+    both = {task.training_step(batch, 0).item() for _ in range(20)}
+    assert len(both) > 15
+    assert min(both) < expected < 3 * max(both)
+
+
+def test_errors_of_mixing():
+    with pytest.raises(ValueError, match="cutmix_alpha: expected at least 0, got -1"):
+        classification(cutmix_alpha=-1.0)
 
 
 def test_rates_follow_the_schedule_step_by_step(trainer):

@@ -56,17 +56,25 @@ class ClassificationEvalTransform(EvalTransform):
         return v2.functional.center_crop(image, [self.crop, self.crop])
 
 
-def random_resized_crop(size: int) -> v2.Transform:
+def random_resized_crop(size: int, randaugment_magnitude: int | None = None) -> v2.Transform:
     """Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3, resize to `size`, flip half of the images.
 
     Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6. The released classifiers use it.
+
+    Args:
+        size: side of the crop, in pixels.
+        randaugment_magnitude: strength of two further operations, 0 to 30; Cubuk et al., "RandAugment", 2020. None
+            for none.
     """
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), antialias=False),
-            v2.RandomHorizontalFlip(),
-        ]
-    )
+    steps: list[v2.Transform] = [
+        v2.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), antialias=False),
+        v2.RandomHorizontalFlip(),
+    ]
+    if randaugment_magnitude is not None:
+        if not 0 <= randaugment_magnitude <= 30:
+            raise ValueError(f"randaugment_magnitude: expected 0 to 30 or null, got {randaugment_magnitude}")
+        steps.append(v2.RandAugment(num_ops=2, magnitude=randaugment_magnitude))
+    return v2.Compose(steps)
 
 
 def padded_crop(eval_transform: ClassificationEvalTransform, padding: int, flip: bool = True) -> v2.Transform:

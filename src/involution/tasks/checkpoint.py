@@ -24,7 +24,7 @@ from involution.tasks.segmentation import Segmentation
 from involution.tasks.task import Task
 from involution.weights import Saved, read_weights, require_fit
 
-LEARNING = ("optimizer", "schedule", "label_smoothing", "auxiliary_weight", "compile")
+LEARNING = ("optimizer", "schedule", "label_smoothing", "mixup_alpha", "cutmix_alpha", "auxiliary_weight", "compile")
 """Arguments of tasks that prediction does not need."""
 
 LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fixed_size": 8192, "scale": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms import v2
 
 import involution.models  # noqa: F401  (registers the networks in timm)
 from involution.data import ClassificationBatch, ClassificationEvalTransform, PredictionBatch
@@ -30,6 +32,8 @@ class Classification(Task):
         label_smoothing: fraction of the target that is distributed over all classes; Szegedy et al., "Rethinking the
             Inception architecture", CVPR 2016, section 7.
         optimizer, schedule, channels_last, compile, kwargs: see `Task`.
+        mixup_alpha, cutmix_alpha: parameter of the beta distribution from which mixup (Zhang et al., 2018) and cutmix
+            (Yun et al., 2019) draw the share of the second image; 0 for none. With both, each batch takes one of them.
         options: further arguments of the network, such as `stem_kernel_size`. The data set determines the numbers of
             input channels and outputs.
 
@@ -50,6 +54,8 @@ class Classification(Task):
         options: dict[str, Any] | None = None,
         channels_last: bool = True,
         compile: bool = False,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
         **kwargs: Any,
     ) -> None:
         channels = eval_transform["channels"]
@@ -59,6 +65,7 @@ class Classification(Task):
         self.classes = classes
         self.eval_transform = ClassificationEvalTransform(**eval_transform)
         self.label_smoothing = label_smoothing
+        self.mix = mixing(mixup_alpha, cutmix_alpha, len(classes))
         accuracy: dict[str, Metric | MetricCollection] = {
             f"top{k}": _accuracy(k, len(classes)) for k in (1, 5) if k < len(classes)
         }
@@ -72,7 +79,8 @@ class Classification(Task):
             load_weights(self.net, self.hparams["network"], weights, **inputs, **self.hparams["options"] or {})
 
     def training_step(self, batch: ClassificationBatch, index: int) -> Tensor:
-        loss = F.cross_entropy(self(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        images, labels = batch if self.mix is None else self.mix(*batch)
+        loss = F.cross_entropy(self(images), labels, label_smoothing=self.label_smoothing)
         self.log_losses(loss, len(batch.labels))
         return loss
 
@@ -115,6 +123,20 @@ def create_network(name: str, num_classes: int, in_chans: int, options: dict[str
         return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **options)
     except TypeError as error:
         raise ValueError(f"options: expected arguments of {name}, got {options} ({error})") from None
+
+
+def mixing(mixup_alpha: float, cutmix_alpha: float, num_classes: int) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """Return a function that mixes a batch of images and its labels, which become probabilities; None for none.
+
+    torchvision's functions draw from torch's random numbers, so that a resumed run draws the same as an uninterrupted
+    one. Those of timm draw from NumPy's.
+    """
+    if min(mixup_alpha, cutmix_alpha) < 0:
+        name = "mixup_alpha" if mixup_alpha < 0 else "cutmix_alpha"
+        raise ValueError(f"{name}: expected at least 0, got {min(mixup_alpha, cutmix_alpha)}")
+    kinds = ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+    chosen = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
+    return v2.RandomChoice(chosen) if chosen else None
 
 
 def _accuracy(k: int, classes: int) -> MulticlassAccuracy:

@@ -29,6 +29,7 @@ class ImageFolder(ClassificationDataModule):
         val_fraction, test_fraction: fraction of the images of every class that is held out if the split is missing.
         channels: 3 for RGB, 1 for grey; files are converted.
         num_workers, max_corrupt_images: see `DataModule`.
+        randaugment_magnitude: see `random_resized_crop`; without effect on padded images.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the splits have different classes.
@@ -46,9 +47,13 @@ class ImageFolder(ClassificationDataModule):
         channels: int = 3,
         num_workers: int | None = None,
         max_corrupt_images: int = 0,
+        randaugment_magnitude: int | None = None,
     ) -> None:
         eval_transform = ClassificationEvalTransform(resize, size, channels)
-        train_transform = random_resized_crop(size) if padding is None else padded_crop(eval_transform, padding)
+        if padding is None:
+            train_transform = random_resized_crop(size, randaugment_magnitude)
+        else:
+            train_transform = padded_crop(eval_transform, padding)
         super().__init__(train_transform, eval_transform, batch_size, num_workers, max_corrupt_images)
         self.root = Path(root)
         self.val_fraction, self.test_fraction = val_fraction, test_fraction

@@ -19,6 +19,7 @@ class ImageNet(ImageFolder):
         root: folder with `train` and `val`, each with the 1000 folders of the WordNet ids.
         batch_size: images per step and process.
         num_workers, max_corrupt_images: see `DataModule`.
+        randaugment_magnitude: strength of RandAugment, 0 to 30, which the paper does not use.
 
     Raises:
         ValueError: a folder is missing or holds no image, or the folders are not those of the 1000 classes.
@@ -26,9 +27,24 @@ class ImageNet(ImageFolder):
 
     classes = _INFO.label_descriptions()  # type: ignore[assignment]  # descriptions, known without the images
 
-    def __init__(self, root: str, batch_size: int, num_workers: int | None = None, max_corrupt_images: int = 0) -> None:
-        loading = {"batch_size": batch_size, "num_workers": num_workers, "max_corrupt_images": max_corrupt_images}
-        super().__init__(root, size=224, resize=256, padding=None, **loading)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        root: str,
+        batch_size: int,
+        num_workers: int | None = None,
+        max_corrupt_images: int = 0,
+        randaugment_magnitude: int | None = None,
+    ) -> None:
+        super().__init__(
+            root,
+            size=224,
+            resize=256,
+            padding=None,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            max_corrupt_images=max_corrupt_images,
+            randaugment_magnitude=randaugment_magnitude,
+        )
 
     def read_splits(self) -> Splits:
         if not (self.root / "val").is_dir():
