@@ -1,7 +1,7 @@
 """The command line of the benchmarks.
 
 python -m benchmarks list
-python -m benchmarks run NAME ... [--device cpu|cuda] [--dry-run]
+python -m benchmarks run NAME ... [--device cpu|cuda] [--dry-run] [--resume] [--within SECONDS]
 python -m benchmarks render
 python -m benchmarks check
 """
@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--allocator", choices=["default", "keep"], default="default", help="glibc, or glibc that keeps freed memory"
     )
+    running.add_argument(
+        "--resume", action="store_true", help="skip benchmarks that have a record of this commit and device"
+    )
+    running.add_argument(
+        "--within", type=float, metavar="SECONDS", help="start no benchmark that could end later than this"
+    )
     running.add_argument("--out", type=Path, metavar="FOLDER", help="where records go instead of results/measured")
     running.set_defaults(action=run)
     rendering = commands.add_parser("render", help="fill the tables of README and docs, draw the pictures")
@@ -85,6 +91,8 @@ def run(given: argparse.Namespace) -> int:
         given.allocator,
         given.out,
         given.arguments,
+        given.resume,
+        given.within,
     )
     return 0
 

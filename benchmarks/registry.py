@@ -107,6 +107,15 @@ OTHERS = (
         "gpu",
     ),
     Benchmark(
+        "gpu-values",
+        "Are the operators right on a GPU, on drawn cases?",
+        "benchmarks.gpu.values",
+        OPERATOR,
+        "gpu",
+        ("cuda",),
+    ),
+    Benchmark("gpu-tests", "Do the tests pass on a GPU?", "benchmarks.gpu.tests", OPERATOR, "gpu", ("cuda",)),
+    Benchmark(
         "gpu-tensor-cores",
         "What does the machine code of the program for tensor cores cost?",
         "benchmarks.gpu.tensor_cores",
@@ -139,7 +148,10 @@ OTHERS = (
     ),
 )
 BENCHMARKS = {benchmark.name: benchmark for benchmark in (*SPEED, *OTHERS)}
-GROUPS = {"speed": tuple(benchmark.name for benchmark in SPEED)}
+GROUPS = {
+    "speed": tuple(benchmark.name for benchmark in SPEED),
+    "gpu-day": ("gpu-values", "gpu-tests", "operator", "layer", "networks", "training"),
+}
 
 
 def find(names: list[str], device: str) -> list[Benchmark]:

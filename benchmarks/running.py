@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -28,8 +29,10 @@ def run(
     allocation: str,
     out: Path | None,
     arguments: Sequence[str],
+    resume: bool = False,
+    within: float | None = None,
 ) -> None:
-    """Run each benchmark and write its record. A dry run writes nothing.
+    """Run each benchmark and write its record at once. A dry run writes nothing.
 
     Args:
         benchmarks: benchmarks to run, in this order.
@@ -40,6 +43,8 @@ def run(
         allocation: a key of `allocator.NAMES`.
         out: folder of the records.
         arguments: arguments of the benchmark itself.
+        resume: skip benchmarks whose record was written for this commit and device.
+        within: seconds after which no benchmark may run; those that could are not started.
 
     Raises:
         ValueError: there is no GPU.
@@ -48,7 +53,14 @@ def run(
         raise ValueError("--device: expected a GPU that PyTorch sees, got none; --dry-run goes without")
     allocator.restart_with(allocation)
     device = torch.device("cuda" if target == "cuda" and torch.cuda.is_available() else "cpu")
+    total = Budget(math.inf if within is None else within)
     for benchmark in benchmarks:
+        if resume and _recorded((out or MEASURED) / place(benchmark, machine(device), None)):
+            print(f"{benchmark.name}: recorded before")
+            continue
+        if not total.allows(benchmark.name, budget):
+            print(f"{benchmark.name}: not started, {budget:.0f} s do not fit")
+            continue
         limit = Budget(budget)
         found = benchmark.run(Options(target, device, dry_run, limit, tuple(arguments)))
         outcome = f"{benchmark.name}: {len(found.rows)} rows in {budget - limit.left():.0f} s"
@@ -72,6 +84,11 @@ def run(
         path = (out or MEASURED) / place(benchmark, record.machine, found.variant)
         record.write(path)
         print(f"{outcome}; written: {path}; skipped: {', '.join(limit.skipped) or 'nothing'}")
+
+
+def _recorded(path: Path) -> bool:
+    """Return whether there is a record of the current commit."""
+    return path.exists() and Record.read(path).commit == commit()[0]
 
 
 def command(words: Sequence[str]) -> str:

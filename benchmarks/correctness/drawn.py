@@ -70,8 +70,8 @@ def draw(seed: int) -> Case:
     )
 
 
-def tensors(case: Case) -> dict[str, Tensor]:
-    """Create the arguments."""
+def tensors(case: Case, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Create the arguments, the same for every device."""
     generator = torch.Generator().manual_seed(case.seed)
     taps, channels = case.groups * case.window[0] * case.window[1], case.groups * case.group_channels
     shapes = {
@@ -83,7 +83,7 @@ def tensors(case: Case) -> dict[str, Tensor]:
     dtype = getattr(torch, case.dtype)
 
     def normal(shape: list[int]) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
 
     made = {name: place(normal(shape), how) for (name, shape), how in zip(shapes.items(), case.memory, strict=True)}
     made["kernel"] = made["kernel"].unflatten(1, (case.groups, *case.window))
@@ -97,7 +97,7 @@ def place(t: Tensor, how: str) -> Tensor:
     if how == "channels_last":
         return t.contiguous(memory_format=torch.channels_last)
     if how == "sliced":
-        wide = torch.full([n + 3 for n in t.shape], float("nan"), dtype=t.dtype)
+        wide = torch.full([n + 3 for n in t.shape], float("nan"), dtype=t.dtype, device=t.device)
         inside = wide[tuple(slice(1, n + 1) for n in t.shape)]
         return inside.copy_(t)
     if how == "transposed":
@@ -105,9 +105,8 @@ def place(t: Tensor, how: str) -> Tensor:
     return t[:1, :, :, :1].expand_as(t) if how == "expanded" else t.contiguous()
 
 
-def computed(case: Case, t: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the outputs of the operators."""
-    ops = torch.ops.involution
+def computed(case: Case, t: dict[str, Tensor], ops: Any = torch.ops.involution) -> Iterator[tuple[str, Tensor]]:
+    """Yield the outputs of the operators `ops`."""
     geometry = (list(case.stride), list(case.padding), list(case.dilation))
     window, bias = list(case.window), t["bias"] if case.bias else None
     span = (t["reduced"], t["weight"], bias, case.groups, window, *geometry)
@@ -147,13 +146,19 @@ def errors(case: Case) -> dict[str, float]:
     torch.set_num_threads(case.threads)
     got = dict(computed(case, t))
     torch.set_num_threads(before)
-    found = {}
-    for name, value in expected(case, t).items():
-        if got[name].shape != value.shape or got[name].dtype != t["x"].dtype:
+    return compared(case, got, t)
+
+
+def compared(case: Case, got: dict[str, Tensor], t: dict[str, Tensor]) -> dict[str, float]:
+    """Return the error of each of the results `got` for arguments `t` on CPU, as `errors`."""
+    found, true = {}, expected(case, t)
+    for name, result in got.items():
+        value = true[name]
+        if result.shape != value.shape or result.dtype != t["x"].dtype:
             found[name] = float("inf")
         elif value.numel():
             scale = value.abs().max().clamp(min=1)
-            error = (got[name].double() - value).abs().max() / scale / DTYPES[case.dtype]
+            error = (result.cpu().double() - value).abs().max() / scale / DTYPES[case.dtype]
             found[name] = float(error.nan_to_num(nan=float("inf")))
     return found
 

@@ -1,10 +1,11 @@
 """Compile the Triton programs for GPU architectures, and count the instructions. No GPU is needed.
 
-    python -m benchmarks run gpu-code [-- --all]
+    python -m benchmarks run gpu-code [-- AXIS=VALUE ...]
 
 The default covers all pairs of layout, group width, type, window, stride and architecture, and takes about 10 minutes
-on one core; `--all` covers all combinations. If an operator is not bound by memory, it is bound by the number of
-instructions per multiply-add in the innermost loop over the window: an NVIDIA multiprocessor issues four per cycle.
+on one core; with values of some axes, such as `arch=sm_90 layout=nhwc`, all combinations with these. If an operator is
+not bound by memory, it is bound by the number of instructions per multiply-add in the innermost loop over the window:
+an NVIDIA multiprocessor issues four per cycle.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 import triton
 
-from benchmarks.gpu.matrix import AXES, READ, Case, every, launch_all, selection
+from benchmarks.gpu.matrix import AXES, Case, every, launch_all, selection
 from benchmarks.measuring.options import Measured, Options
 
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -34,9 +35,15 @@ INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)[A
 def run(options: Options) -> Measured:
     """Compile and count in separate processes, in which Triton's driver is replaced."""
     os.environ.pop("TRITON_INTERPRET", None)
-    cases = [*READ, *every()] if "--all" in options.arguments else selection()
+    chosen = dict(word.split("=") for word in options.arguments)
+    if not chosen.keys() <= AXES.keys():
+        raise ValueError(f"AXIS: expected one of {', '.join(AXES)}, got {', '.join(chosen)}")
+    typed = {name: type(AXES[name][0])(value) for name, value in chosen.items()}
+    cases = every(**typed) if typed else selection()
+    variant = "-".join(["gpu-code", *chosen.values()])
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        return Measured([row for found in pool.map(rows, cases[:1] if options.dry_run else cases) for row in found])
+        found = pool.map(rows, cases[:1] if options.dry_run else cases)
+        return Measured([row for case in found for row in case], variant=variant)
 
 
 def rows(case: Case) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.measuring.record import load
+from benchmarks.measuring.record import MEASURED, load
 from benchmarks.measuring.shapes import STAGES, WINDOW
 from benchmarks.tables.markdown import markdown
 
@@ -93,6 +93,19 @@ AXES = {
 }
 
 
+def every() -> str:
+    """Return the maximum over the programs of each record that holds all combinations of some axes."""
+    lines = []
+    for path in sorted(MEASURED.glob("gpu/gpu-code-*.json")):
+        found = load(f"gpu/{path.stem}")
+        most = [max(row[name] for row in found.rows) for name in ("registers", "spilled_bytes", "shared_bytes")]
+        spilling = sum(row["spilled_bytes"] > 0 for row in found.rows)
+        line = [f"`{found.command.partition('-- ')[2]}`", f"{len(found.rows)}", f"{most[0]}", f"{most[1]}"]
+        lines.append([*line, f"{spilling}", f"{most[2] / 1024:.1f}"])
+    header = ["combinations", "programs", "registers", "spilled, B", "programs that spill", "shared, KiB"]
+    return f"{markdown(header, lines)}\n{_compiled()}"
+
+
 def _count(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
@@ -106,5 +119,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "gpu-least": least,
     "gpu-code": code,
     "gpu-matrix": matrix,
+    "gpu-every": every,
     "gpu-tensor-cores": tensor_cores,
 }

@@ -24,12 +24,14 @@ class Entry:
         model: name in timm's registry, for which the multiply-adds are counted.
         change: function applied to the network after it is built and before its dtype is set.
         memory_format: memory format of the weights, a key of `FORMATS`.
+        tensor_cores: whether the program for tensor cores is turned on, on GPU.
     """
 
     label: str
     model: str
     change: Callable[[nn.Module], nn.Module] = lambda model: model
     memory_format: str = "channels last"
+    tensor_cores: bool = False
 
     def build(self, dtype: str = "float32", device: torch.device | str = "cpu", **arguments: Any) -> nn.Module:
         """Build the network in eval mode with random weights from a fixed seed."""
@@ -57,6 +59,7 @@ ENTRIES = {
             )
         ),
         Entry("rednet50, prepared", "rednet50", involution.models.prepare),
+        Entry("rednet50, tensor cores", "rednet50", tensor_cores=True),
         Entry("rednet50, stored kernels", "rednet50", with_stored_kernels),
         Entry("rednet50, unfold, channels last", "rednet50", with_unfold),
         Entry("rednet50, unfold, NCHW", "rednet50", with_unfold, "NCHW"),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.shapes import STAGES, TINY, WINDOW, images
 from benchmarks.measuring.timing import Work, interleaved
+from benchmarks.speed.switches import TENSOR_CORES, on_tensor_cores
 from involution import Involution2d
 
 REFERENCE = "Conv2d 3x3"
@@ -22,11 +23,12 @@ def run(options: Options) -> Measured:
     return Measured(list(_rows(options, settings["batch"])), settings)
 
 
-def _rows(options: Options, batch: int) -> Iterator[Row]:
+def _rows(options: Options, largest: int) -> Iterator[Row]:
     stages = (TINY,) if options.dry_run else STAGES
     dtypes = ["bfloat16", "float32"] if options.target == "cuda" else ["float32"]
-    for dtype, stage in itertools.product(dtypes, stages):
-        if not options.budget.allows(f"{dtype}, stage {stage.number}", 10):
+    gpu = options.target == "cuda" and not options.dry_run
+    for batch, dtype, stage in itertools.product((256, 32, 1) if gpu else (largest,), dtypes, stages):
+        if not options.budget.allows(f"{dtype}, stage {stage.number}" + (f", batch {batch}" if gpu else ""), 10):
             continue
         x = images(batch, stage.channels, stage.side, dtype=getattr(torch, dtype), device=options.device)
         layers: dict[str, nn.Module] = {
@@ -35,9 +37,12 @@ def _rows(options: Options, batch: int) -> Iterator[Row]:
         }
         for task in ("forward", "forward and backward"):
             works = {name: _work(layer.to(x.device, x.dtype), x, task) for name, layer in layers.items()}
-            times = interleaved(works, options.device, **options.timing(4.0))
+            if options.target == "cuda":
+                works[f"Involution2d, {TENSOR_CORES}"] = on_tensor_cores(works["Involution2d"])
+            times = interleaved(works, options.device, **options.timing(1.5 if gpu else 4.0))
             for name, found in times.items():
                 row = {"layer": name, "stage": stage.number, "channels": stage.channels, "side": stage.side}
+                row["batch"] = batch
                 ratio = found.median / times[REFERENCE].median
                 yield {**row, "dtype": dtype, "task": task, **found.row(), "ratio": ratio}
 

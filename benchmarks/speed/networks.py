@@ -15,12 +15,14 @@ from benchmarks.measuring.peak import limits, share
 from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.entries import ENTRIES
 from benchmarks.speed.steps import FROZEN, MODES, Case, work
+from benchmarks.speed.switches import on_tensor_cores, tensor_cores
 from involution.models.counting.complexity import profile
 
 REFERENCE = "resnet50"
 """Every time is also given as a multiple of this network's, in the same regime."""
 
 PAIR = ("resnet50", "rednet50")
+ON_GPU = (*PAIR, "rednet50, tensor cores", "convnext_nano")
 OTHERS = ("rednet26", "rednet38", "rednet101", "resnet101")
 MODERN = ("convnext_nano", "regnetx_032", "mobilenetv2_140")
 UNFOLD = ("rednet50, unfold, channels last", "rednet50, unfold, NCHW")
@@ -45,7 +47,7 @@ def cuda_plan(task: str) -> Plan:
     regimes = itertools.product(("eager", "graph", "compiled"), ("bfloat16", "float32"), (1, 32, 256))
     rest = [case for mode, dtype, batch in regimes if (case := Case(batch, dtype, mode, task)) not in first]
     order = [*first, *sorted(rest, key=lambda case: case.mode == "compiled")]
-    return [*((PAIR, case) for case in order), *(((REFERENCE, *OTHERS), case) for case in order)]
+    return [*((ON_GPU, case) for case in order), *(((REFERENCE, *OTHERS), case) for case in order)]
 
 
 def run(options: Options) -> Measured:
@@ -74,7 +76,10 @@ def compare(plan: Plan, options: Options, limit: Row, seconds: float = 12.0) -> 
         for label in labels:
             entry = ENTRIES[label]
             dtype = case.dtype if case.task == "inference" else "float32"
-            works[label] = work(entry.build(dtype, options.device), case, options.device, options.dry_run)
+            with tensor_cores(entry.tensor_cores):  # a graph keeps the programs of its recording
+                works[label] = work(entry.build(dtype, options.device), case, options.device, options.dry_run)
+            if entry.tensor_cores:
+                works[label] = on_tensor_cores(works[label])
             if options.device.type == "cuda" and case.mode != "graph":
                 works[label]()
                 memory[label] = peak_memory_mib(works[label], options.device)

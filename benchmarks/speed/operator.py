@@ -1,7 +1,7 @@
 """The operators on the shapes of RedNet-50, compared to formulas in plain PyTorch.
 
 On CPU, the operators are compared to the unfold formula and the sum of shifted images, each in both memory formats. On
-GPU, they are compared to the 3x3 convolution, and their results are checked first.
+GPU, they are also compared to the 3x3 convolution and to the program for tensor cores; their results are checked first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.measuring.peak import limits, share
 from benchmarks.measuring.shapes import FORMATS, STAGES, TINY, WINDOW, operands
 from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.rivals import compiled, shifted, unfolded
+from benchmarks.speed.switches import TENSOR_CORES, on_tensor_cores
 from involution.ops import cuda
 
 
@@ -35,17 +36,22 @@ def run(options: Options) -> Measured:
 
 def _rows(options: Options, settings: Row) -> Iterator[Row]:
     gpu, dry = options.target == "cuda", options.dry_run
-    formats = ["channels last"] if gpu else list(FORMATS)
     dtypes = ["bfloat16", "float32"] if gpu and not dry else ["float32"]
-    for dtype, stage, layout in itertools.product(dtypes, [TINY] if dry else STAGES, formats):
+    formats = ["channels last"] if gpu and dry else FORMATS
+    for layout, dtype, stage in itertools.product(formats, dtypes, [TINY] if dry else STAGES):
         if not options.budget.allows(f"{dtype}, stage {stage.number}, {layout}", 12 if gpu else 40):
             continue
         where = {"dtype": getattr(torch, dtype), "device": options.device}
         t = operands(stage, settings["batch"], FORMATS[layout], **where)
-        module = cuda if gpu else torch.ops.involution
+        module = cuda if gpu else torch.ops.involution  # in a dry run for a GPU, the interpreter on CPU tensors
         works: dict[str, Work] = {**calls(module, t), **(_convolution(t) if gpu else _rivals(t, dry))}
         counts, limit = least(t), settings["limits"]
-        for name, found in interleaved(works, options.device, **options.timing(5.0)).items():
+        if gpu and layout == "channels last" and (dtype == "bfloat16" or dry):
+            works |= {name: work for name, work in _rivals(t, dry).items() if name != "unfold, compiled"}
+        if gpu and layout == "channels last":
+            works[f"involution2d_spanned, {TENSOR_CORES}"] = on_tensor_cores(works["involution2d_spanned"])
+            counts[f"involution2d_spanned, {TENSOR_CORES}"] = counts["involution2d_spanned"]
+        for name, found in interleaved(works, options.device, **options.timing(3.0 if gpu else 5.0)).items():
             row = {"operator": name, "stage": stage.number, "channels": stage.channels, "side": stage.side}
             row |= {"memory_format": layout, "dtype": dtype, **found.row()}
             if name in counts:

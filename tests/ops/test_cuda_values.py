@@ -242,6 +242,47 @@ def test_dispatch_compile_and_graph_agree():
 
 @needs_gpu
 @pytest.mark.cuda
+@pytest.mark.parametrize("tensor_cores", ["0", "1"])
+def test_streams_and_graphs_get_the_same_values(tensor_cores, monkeypatch):
+    monkeypatch.setenv("INVOLUTION_TENSOR_CORES", tensor_cores)
+    geometry = G(batch=8, groups=4, height=31, width=33, window=(7, 7))
+    t = {name: value.cuda() for name, value in geometry.tensors(torch.bfloat16, True, reduced=16).items()}
+    expected = results(lambda name: getattr(torch.ops.involution, name), t, geometry)
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    torch.cuda.synchronize()
+    found = []
+    for _ in range(5):
+        for stream in streams:
+            with torch.cuda.stream(stream):
+                found.append(results(lambda name: getattr(torch.ops.involution, name), t, geometry))
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found.append(results(lambda name: getattr(torch.ops.involution, name), t, geometry))
+    graph.replay()
+    torch.cuda.synchronize()
+    for got in found:
+        for name, value in expected.items():
+            assert torch.equal(got[name], value), name
+
+
+@needs_gpu
+@pytest.mark.cuda
+def test_autocast_trains_like_bfloat16():
+    from involution import Involution2d
+
+    layer = Involution2d(64).cuda()
+    x = torch.randn(4, 64, 19, 21, device="cuda").contiguous(memory_format=torch.channels_last).requires_grad_()
+    exact = torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = layer(x).float().square().mean()
+    for grad, true in zip(torch.autograd.grad(loss, [x, *layer.parameters()]), exact, strict=True):
+        assert grad.dtype == true.dtype
+        assert (grad - true).norm() <= 0.05 * true.norm()
+
+
+@needs_gpu
+@pytest.mark.cuda
 def test_training_graph():
     from involution import Involution2d
 

@@ -8,13 +8,13 @@ import sys
 import pytest
 from benchmarks.command import main
 from benchmarks.measuring.record import MEASURED, ROOT
-from benchmarks.registry import BENCHMARKS
+from benchmarks.registry import BENCHMARKS, GROUPS
 
 
 def test_list_names_every_benchmark(capsys):
     assert main(["list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["speed", *BENCHMARKS]
+    assert listed == [*GROUPS, *BENCHMARKS]
 
 
 def test_list_does_not_wait_for_torch():
@@ -29,7 +29,7 @@ def test_code_that_a_benchmark_measures_exists(benchmark):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "gpu-code"])
+@pytest.mark.parametrize("name", [n for n, b in BENCHMARKS.items() if n != "gpu-code" and "cpu" in b.devices])
 def test_a_dry_run_goes_through_and_writes_nothing(name, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in MEASURED.rglob("*")}
     assert main(["run", name, "--dry-run", "--out", str(tmp_path)]) == 0
@@ -40,10 +40,25 @@ def test_a_dry_run_goes_through_and_writes_nothing(name, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.interpreter
-def test_a_dry_run_for_a_gpu_goes_without_one():
-    command = [sys.executable, "-m", "benchmarks", "run", "operator", "--device", "cuda", "--dry-run"]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert done.stdout.endswith("dry run, nothing written\n")
+def test_a_dry_run_for_a_gpu_goes_without_one(tmp_path):
+    """All of `gpu-day` but networks and training, whose dry runs differ in nothing from those above."""
+    pieces = [name for name in GROUPS["gpu-day"] if name not in ("networks", "training")]
+    command = [sys.executable, "-m", "benchmarks", "run", *pieces, "--device", "cuda", "--dry-run"]
+    done = subprocess.run([*command, "--out", tmp_path], cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == pieces
+    assert all(line.endswith("dry run, nothing written") for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_resumes_after_the_last_record(tmp_path, capsys):
+    words = ["run", "layer", "--budget", "0", "--out", str(tmp_path), "--resume"]
+    assert main([*words, "--within", "-1"]) == 0
+    assert capsys.readouterr().out == "layer: not started, 0 s do not fit\n"
+    assert main(words) == 0
+    assert "written: " in capsys.readouterr().out
+    assert main(words) == 0
+    assert capsys.readouterr().out == "layer: recorded before\n"
 
 
 def test_a_run_writes_a_record(tmp_path):
@@ -59,7 +74,7 @@ def test_a_run_writes_a_record(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "weather"], "name: expected one of speed, operator, .*, got 'weather'"),
+        (["run", "weather"], "name: expected one of speed, gpu-day, operator, .*, got 'weather'"),
         (["run", "scaling", "--device", "cuda"], "--device: expected one of cpu for scaling, got 'cuda'"),
         (["run", "accuracy", "--dry-run", "--", "weather"], "recipe: expected the name of a file in configs"),
     ],
