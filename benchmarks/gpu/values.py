@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.correctness import drawn
+from benchmarks.gpu.switch import TENSOR_CORES, tensor_cores
 from benchmarks.measuring.options import Measured, Options
-from benchmarks.speed.switches import TENSOR_CORES, tensor_cores
 from involution.ops import cuda
 from involution.ops.cuda import band
 

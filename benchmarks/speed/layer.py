@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from benchmarks.gpu.switch import TENSOR_CORES, on_tensor_cores
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.shapes import STAGES, TINY, WINDOW, images
 from benchmarks.measuring.timing import Work, interleaved
-from benchmarks.speed.switches import TENSOR_CORES, on_tensor_cores
 from involution import Involution2d
 
 REFERENCE = "Conv2d 3x3"

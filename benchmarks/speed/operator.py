@@ -16,12 +16,12 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.gpu.correctness import calls, check
+from benchmarks.gpu.switch import TENSOR_CORES, on_tensor_cores
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.peak import limits, share
 from benchmarks.measuring.shapes import FORMATS, STAGES, TINY, WINDOW, operands
 from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.rivals import compiled, shifted, unfolded
-from benchmarks.speed.switches import TENSOR_CORES, on_tensor_cores
 from involution.ops import cuda
 
 
