@@ -165,6 +165,13 @@ MUTATIONS = [
     ),
     # Ranks, layers and fused blocks
     Mutation(
+        "a block writes to the memory of a map that is returned",
+        "src/involution/models/inference.py",
+        "len(s.users) == 1",
+        "len(s.users) >= 1",
+        "tests/models/test_inference.py -k returned",
+    ),
+    Mutation(
         "dilation ignored in one dimension",
         f"{OPS}/ranks.py",
         "return [1, stride], [0, padding], [1, dilation]",

@@ -113,7 +113,7 @@ def errors(case: Case) -> dict[str, float]:
     torch.manual_seed(case.seed)
     dtype = getattr(torch, case.dtype)
     layers, x = made(case).to(dtype), torch.randn(case.batch, case.channels, *case.size).to(dtype)
-    kept = place(x, case.memory)
+    kept = place(x.clone(), case.memory)  # a block in place overwrites it
     torch.set_num_threads(case.threads)
     got = computed(case, layers, kept)
     torch.set_num_threads(before)

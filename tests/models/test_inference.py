@@ -63,6 +63,21 @@ def test_every_block_of_a_rednet_is_one_operator(size):
 
 
 @torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("depth", "shape", "threads"), [(38, (17, 33), 1), (50, (2, 127), 3), (101, (3, 65), 7), (152, (1, 97), 2)]
+)
+def test_every_depth(depth, shape, threads):
+    model = trained(f"rednet{depth}")
+    x = torch.rand(shape[0], 3, shape[1], shape[1] + 14)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    got, expected = prepare(model)(x), model(x)
+    torch.set_num_threads(before)
+    assert ((got - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+@torch.no_grad()
 def test_a_prepared_backbone_gives_the_same_maps():
     model = trained("rednet26", features_only=True, stem_kernel_size=7, output_stride=16)
     x = torch.rand(2, 3, 65, 96)

@@ -6,6 +6,10 @@
 
 constexpr int kPanelColumns = 32;
 
+#if defined(__x86_64__) && INVOLUTION_REGISTER_BYTES == 64
+#define INVOLUTION_HAS_PAIRS 1  // instructions for bfloat16 may exist, see pairs.h
+#endif
+
 template <class E>
 struct Operand {
   static constexpr int line = 64 / sizeof(E);                              // channels
@@ -40,8 +44,21 @@ inline Vector<float> read_register(const bfloat16* p) {
   const HalfRegister bits = *reinterpret_cast<const HalfRegisterUnaligned*>(p);
   return (Vector<float>)(__builtin_convertvector(bits, BitsRegister) << 16);
 }
-inline void write_register(float* p, Vector<float> v) { store(p, v); }
+template <class E>
+inline void write_register(float* p, Vector<float> v) {
+  store(p, v);
+}
+// E is bfloat16 only where the processor has bfloat16 instructions.
+template <class E>
 inline void write_register(bfloat16* p, Vector<float> v) {
+#if INVOLUTION_HAS_PAIRS
+  if constexpr (__is_same(E, bfloat16)) {
+    HalfRegister narrowed;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(narrowed) : "v"(v));
+    *reinterpret_cast<HalfRegisterUnaligned*>(p) = narrowed;
+    return;
+  }
+#endif
   const BitsRegister bits = (BitsRegister)v;
   const BitsRegister rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
   const BitsRegister nan = (BitsRegister)(v != v);

@@ -1,8 +1,7 @@
 // Products in bfloat16 with dedicated instructions, which multiply two depths at once. Not every processor with
 // AVX-512 has them: binding.cpp checks. Written as assembly, because that needs no other compiler target for this file.
 
-#if defined(__x86_64__) && INVOLUTION_REGISTER_BYTES == 64
-#define INVOLUTION_HAS_PAIRS 1
+#if INVOLUTION_HAS_PAIRS
 
 // AVX512-BF16: 8 pixels, 2 registers of columns; a pair of depths of one pixel is one number to broadcast.
 INVOLUTION_LOOP void multiply_dotted_tile(Factor<bfloat16> factor, const bfloat16* panel, int64_t depth, float* sums) {

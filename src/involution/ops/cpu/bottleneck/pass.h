@@ -124,7 +124,7 @@ struct Pass {
     kernels = arena.take<float>(round_up(out_pixels, Operand<E>::step) * span_columns);
     sums = arena.take<float>(Operand<E>::step * kPanelColumns);
     places = arena.take<int64_t>(most(in_pixels, out_pixels));
-    window_rows = arena.take<const float*>(2 * block.window.kh);
+    window_rows = arena.take<const float*>((s.out_rows + 1) * block.window.kh);
   }
 
   // Channels that pad a line are multiplied by weights of zero, and must be finite.
@@ -173,7 +173,9 @@ struct Pass {
   }
 
   static void copy(const D* from, const Operand<E>& to, int64_t p, int64_t first, int64_t channels) {
-    for (int64_t c = 0; c < channels; c += L) write_register(to.at(p, first + c), read_register(from + c));
+    for (int64_t c = 0; c < channels; c += L)
+      if constexpr (__is_same(D, E)) __builtin_memcpy(to.at(p, first + c), from + c, L * sizeof(D));
+      else write_register<E>(to.at(p, first + c), read_register(from + c));
   }
 
   // Rows of h.
@@ -208,7 +210,7 @@ struct Pass {
           for (int64_t u = 0; u < rows_in; ++u)
             for (int64_t v = 0; v < columns_in; ++v)
               mean += load(h.at(first + u) + k * h.block + (s.w.pad_w + left + v) * L);
-          write_register(centre.at(p, k * L), rows_in * columns_in > 1 ? mean * share : mean);
+          write_register<E>(centre.at(p, k * L), rows_in * columns_in > 1 ? mean * share : mean);
         }
       }
     }
@@ -220,7 +222,7 @@ struct Pass {
     const int64_t pixels = rows.size() * s.out_width;
     read_centre(rows, h);
     multiply(centre, pixels, block.reduce, {0, panels(block.reduce)}, [&](int64_t p, int64_t n, Vector<float> sum) {
-      if (n < reduced.depth) write_register(reduced.at(p, n), relu(sum));
+      if (n < reduced.depth) write_register<E>(reduced.at(p, n), relu(sum));
     });
     for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       const int64_t each = panels(block.span) * kPanelColumns;
@@ -229,7 +231,7 @@ struct Pass {
       multiply(reduced, pixels, span, {0, panels(span)},
                [&](int64_t p, int64_t n, Vector<float> sum) { store(kernels + p * span_columns + n, sum); });
       const Range groups{chunk * block.chunk_groups, least(s.w.groups, (chunk + 1) * block.chunk_groups)};
-      for (int64_t q = rows.begin; q < rows.end; ++q) aggregate(q, (q - rows.begin) * s.out_width, groups, h, g);
+      aggregate(rows, groups, h, g);
     }
   }
 
@@ -246,24 +248,31 @@ struct Pass {
       }
   }
 
-  // One row of the involution; pixel p is its first in g.
+  // The involution of some groups. The rows of a band are computed tile by tile: most rows of h that one output row
+  // reads are still in the first cache when the next one reads them.
   template <class G>
-  void aggregate(int64_t q, int64_t p, Range groups, const Ring& h, const G& g) const {
-    const int64_t image = q / s.out_height * s.height, top = q % s.out_height * s.w.stride_h - s.w.pad_h;
+  void aggregate(Range rows, Range groups, const Ring& h, const G& g) const {
     const int64_t registers = mid / s.w.groups / L;
-    const float** shifted = window_rows + s.w.kh;
-    for (int64_t u = 0; u < s.w.kh; ++u) {
-      const int64_t row = top + u * s.w.dilation_h;
-      window_rows[u] = row >= 0 && row < s.height ? h.at(image + row) : h.zeros();
+    const float **seen = window_rows, **shifted = window_rows + rows.size() * s.w.kh;
+    for (int64_t q = rows.begin; q < rows.end; ++q) {
+      const int64_t image = q / s.out_height * s.height, top = q % s.out_height * s.w.stride_h - s.w.pad_h;
+      for (int64_t u = 0; u < s.w.kh; ++u) {
+        const int64_t row = top + u * s.w.dilation_h;
+        *seen++ = row >= 0 && row < s.height ? h.at(image + row) : h.zeros();
+      }
     }
     for_tiles(loops.forward, s.out_width, true, [&](int tile, int64_t j) {
       for (int64_t k = groups.begin * registers; k < groups.end * registers; ++k) {
-        for (int64_t u = 0; u < s.w.kh; ++u) shifted[u] = window_rows[u] + k * h.block + j * s.w.stride_w * L;
-        const float* taps = kernels + (p + j) * span_columns + (k / registers - groups.begin) * s.w.taps();
-        loops.forward[tile](shifted, taps, span_columns, 0, s.w, sums, L);
         const Vector<float> scale = load(block.scale + k * L), shift = load(block.shift + k * L);
-        for (int i = 0; i < kTile[tile]; ++i)
-          write_register(g.at(p + j + i, k * L), relu(scale * load(sums + i * L) + shift));
+        for (int64_t q = 0; q < rows.size(); ++q) {
+          const int64_t p = q * s.out_width + j;
+          for (int64_t u = 0; u < s.w.kh; ++u)
+            shifted[u] = window_rows[q * s.w.kh + u] + k * h.block + j * s.w.stride_w * L;
+          const float* taps = kernels + p * span_columns + (k / registers - groups.begin) * s.w.taps();
+          loops.forward[tile](shifted, taps, span_columns, 0, s.w, sums, L);
+          for (int i = 0; i < kTile[tile]; ++i)
+            write_register<E>(g.at(p + i, k * L), relu(scale * load(sums + i * L) + shift));
+        }
       }
     });
   }
@@ -279,7 +288,7 @@ struct Pass {
     const int64_t part = round_up((ahead.end - ahead.begin) / tiles, 64);
     const auto finish = [&](int64_t p, int64_t n, Vector<float> sum) {
       if (same) sum += read_register(shortcut + places[p] + n);
-      write_register(static_cast<D*>(y.data) + places[p] + n, relu(sum));
+      write_register<E>(static_cast<D*>(y.data) + places[p] + n, relu(sum));
     };
     multiply(g, pixels, block.leave, some, finish, [&](int64_t p, int64_t tile, int64_t first, int64_t count) {
       for (int64_t i = p; i < p + tile; ++i)

@@ -74,7 +74,7 @@ struct StemPass {
         for (int64_t c = 0; c < kWindowRow; c += L) {
           const Vector<float> values = load(image_row + 2 * j * x.channels + c);
           const BitsRegister inside = (BitsRegister)values & (BitsRegister)load(masks + c);
-          write_register(pass.entering.at(j, u * kWindowRow + c), (Vector<float>)inside);
+          write_register<E>(pass.entering.at(j, u * kWindowRow + c), (Vector<float>)inside);
         }
     }
     float* const row = h.at(q) + pass.s.w.pad_w * L;
@@ -129,7 +129,7 @@ struct StemPass {
             const Vector<float> value = load(f.at(2 * i - 1 + u, map.height) + f.offset(2 * j + v, n));
             most = value <= most ? most : value;  // NaN stays NaN
           }
-        write_register(to + j * y.stride_w + n, most);
+        write_register<E>(to + j * y.stride_w + n, most);
       }
   }
 
