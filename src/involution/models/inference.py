@@ -87,6 +87,8 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
             graph.erase_node(node)
     reuse_memory(traced)
     for node in graph.find_nodes(op="placeholder"):
+        if all(isinstance(modules.get(str(user.target)), FusedStem) for user in node.users):
+            continue  # it reads any layout
         with graph.inserting_after(node):
             images = graph.call_method("contiguous", (node,), {"memory_format": torch.channels_last})
         node.replace_all_uses_with(images, delete_user_cb=lambda user, images=images: user is not images)
