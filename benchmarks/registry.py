@@ -126,6 +126,20 @@ OTHERS = (
         "accuracy", "Which accuracy does a recipe reach?", "benchmarks.accuracy.recipe", LEARNING, "accuracy", BOTH
     ),
     Benchmark(
+        "training-loop",
+        "How fast is the training loop, beside a bare loop and the loader alone?",
+        "benchmarks.training.loop",
+        (*LEARNING, f"{SRC}/cli/lightning/progress.py"),
+        "training",
+    ),
+    Benchmark(
+        "processes",
+        "Do two processes reach the accuracy of one, and in which time?",
+        "benchmarks.training.processes",
+        LEARNING,
+        "training",
+    ),
+    Benchmark(
         "recipe-steps",
         "Do the first steps of a recipe lower the loss, and is the memory constant?",
         "benchmarks.training.recipe_steps",

@@ -63,7 +63,7 @@ def quiet() -> None:
         "is smaller than the logging interval",
         "Checkpoint directory .* exists and is not empty",
         "in eval mode at the start of training",
-        "WeightAveraging callback with a model that overrides the configure_model",  # it shards only if asked to
+        "You.re using the WeightAveraging callback",  # checkpoints have the averaged weights
     ):
         warnings.filterwarnings("ignore", message=f".*{remark}")
 
