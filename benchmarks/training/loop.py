@@ -70,8 +70,15 @@ def measure(network: str, data: DataModule, options: dict[str, Any], steps: int,
 
     def task() -> Classification:
         torch.manual_seed(0)
-        given = {"optimizer": partial(torch.optim.SGD, lr=0.01, momentum=0.9), "schedule": CosinePerEpoch(0, 1.0)}
-        return Classification(network, data.classes, sizes, label_smoothing=0.1, options=options, **given)
+        return Classification(
+            network,
+            data.classes,
+            sizes,
+            label_smoothing=0.1,
+            optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+            schedule=CosinePerEpoch(0, 1.0),
+            options=options,
+        )
 
     cached = list(islice(cycle(data.train_dataloader()), CACHED))
     loops: dict[str, Callable[[], list[float]]] = {
