@@ -69,11 +69,14 @@ def matrix() -> str:
 def tensor_cores() -> str:
     """Return the instruction counts of the program for tensor cores, beside those of the Triton program."""
     lines = []
-    found = load("gpu/gpu-tensor-cores")
+    found, counted = (
+        load("gpu/gpu-tensor-cores"),
+        [load(f"gpu/{path.stem}") for path in MEASURED.glob("gpu/gpu-code*.json")],
+    )
     names = ("arch", "channels", "group_channels", "window", "stride", "dtype")
     for row in found.rows:
         case = {name: row[name] for name in (*names, "layout", "side")}
-        triton = load("gpu/gpu-code").all(program="forward_spanned", **case)
+        triton = [row for record in counted for row in record.all(program="forward_spanned", **case)]
         shared = f"{row['shared_bytes'] / 1024:.1f}"
         line = [*(f"{row[name]}" for name in names), f"{row['registers']}", shared, f"{row['matrix_instructions']}"]
         beside = _count(triton[0]["instructions_per_multiply_add"] if triton else None)

@@ -20,9 +20,9 @@ SANITIZED = "tests/ops/band tests/ops/test_cuda_values.py -k on_a_gpu[1] or dtyp
 
 
 def run(options: Options) -> Measured:
-    """Run the tests in processes; a dry run collects them."""
+    """Run the tests in processes; a dry run asks pytest for its version."""
     if options.dry_run:
-        return Measured([tests([sys.executable, "-m", "pytest", "-q", "--collect-only", FILES[1]], 100)])
+        return Measured([tests([sys.executable, "-m", "pytest", "--version"], 100)])
     rows = []
     for file in FILES:
         if options.budget.allows(file, 20):

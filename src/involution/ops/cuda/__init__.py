@@ -3,6 +3,9 @@
 Triton is imported when the first operator runs: importing the package stays fast. Where Triton is missing or cannot
 launch, the reference serves these tensors too, and `status` gives the reason. A call whose program needs more resources
 than the device has is served by the reference as well, which for the spanned operators is the stored form.
+
+The environment variable INVOLUTION_TENSOR_CORES, if it is 1, turns on a program in CUDA C++ that has not run on a GPU
+yet, for the calls that it supports; see `band`.
 """
 
 from __future__ import annotations
