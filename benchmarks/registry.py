@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # importing torch takes longer than listing the names
 
 SRC = "src/involution"
 OPERATOR = (f"{SRC}/ops",)
-LAYER = (*OPERATOR, f"{SRC}/layers/involution.py")
+LAYER = (*OPERATOR, f"{SRC}/layers/involution.py", f"{SRC}/layers/span.py")
 ATTENTION = (*OPERATOR, f"{SRC}/layers/attention")
 NETWORKS = (
     *LAYER,
@@ -89,14 +89,14 @@ OTHERS = (
         "segmentation-memory",
         "How much memory does segmenting a large image take?",
         "benchmarks.memory.segmentation",
-        (f"{SRC}/models", f"{SRC}/tasks/segmentation.py"),
+        (*OPERATOR, f"{SRC}/layers", f"{SRC}/models", f"{SRC}/tasks/segmentation.py"),
         "memory",
     ),
     Benchmark(
         "complexity",
         "How many parameters and multiply-adds has every network?",
         "benchmarks.complexity.count",
-        (f"{SRC}/models", f"{SRC}/layers"),
+        (f"{SRC}/models", f"{SRC}/layers", f"{SRC}/ops/schema.py"),
         "complexity",
     ),
     Benchmark(

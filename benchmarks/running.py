@@ -93,7 +93,10 @@ def _recorded(path: Path) -> bool:
 
 def command(words: Sequence[str]) -> str:
     """Return the command line for a record, without the paths of this machine."""
-    shown = ["PATH" if before in PRIVATE else word for before, word in zip(["", *words], words, strict=False)]
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, _ = word.partition("=")
+        shown.append("PATH" if before in PRIVATE else f"{option}=PATH" if equals and option in PRIVATE else word)
     return shlex.join(["python", "-m", "benchmarks", *shown])
 
 

@@ -1,1 +1,1 @@
-"""The Triton programs: bytes, multiply-adds, and instruction counts of the machine code."""
+"""The programs for GPUs: bytes, multiply-adds, instruction counts of the machine code, and a check of their values."""

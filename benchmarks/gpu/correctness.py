@@ -36,9 +36,16 @@ def check(device: torch.device, dry_run: bool) -> list[Row]:
     Raises:
         ValueError: an error is too large.
     """
-    rows: list[Row] = []
     cudnn: Any = torch.backends.cudnn
     before, cudnn.conv.fp32_precision = cudnn.conv.fp32_precision, "ieee"
+    try:
+        return _errors(device, dry_run)
+    finally:
+        cudnn.conv.fp32_precision = before
+
+
+def _errors(device: torch.device, dry_run: bool) -> list[Row]:
+    rows: list[Row] = []
     for dtype in (torch.float32, torch.bfloat16):
         t = operands(TINY if dry_run else Stage(2, 128, 27), 1 if dry_run else 3, dtype=dtype, device=device)
         wide = {name: value.double() if isinstance(value, Tensor) else value for name, value in t.items()}
@@ -50,5 +57,4 @@ def check(device: torch.device, dry_run: bool) -> list[Row]:
             rows.append({"operator": name, "dtype": str(dtype).removeprefix("torch."), "relative_error": error})
             if not error <= TOLERANCE[dtype]:
                 raise ValueError(f"{name}: expected {dtype} within {TOLERANCE[dtype]}, got an error of {error:.1e}")
-    cudnn.conv.fp32_precision = before
     return rows

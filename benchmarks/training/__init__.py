@@ -1,1 +1,1 @@
-"""Training: steps of the recipes on images of real size, the overhead of the loop, and several processes."""
+"""Training: steps of the recipes with two processes, on images of real size."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks run recipe-steps -- imagenet --steps 200 --folder PATH
 
-Batches are as small as batch norm allows; the learning rate follows by the linear rule. The loss must fall and the
-memory must not grow. The folder keeps the run: a call with more steps continues it from its checkpoint.
+Batches are as small as batch norm allows; the learning rate follows by the linear rule. The record shows whether the
+loss falls and the memory grows. The folder keeps the run: a call with more steps continues it from its checkpoint.
 The record is training/RECIPE.json.
 """
 

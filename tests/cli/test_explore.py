@@ -13,7 +13,7 @@ from involution.cli import explore
     [
         (("--port", "99999"), "--port: expected 1 to 65535, got 99999"),
         (("--port", "near"), "argument --port: invalid int value: 'near'"),
-        (("--checkpoints", "gone"), "--checkpoints: expected a folder, got gone, which is none"),
+        (("--checkpoints", "gone"), "--checkpoints: expected a folder, got gone, which is not a folder"),
         (("--checkpoints", "."), "--checkpoints: expected files ending in .ckpt, .*, got . with none"),
     ],
     ids=str,

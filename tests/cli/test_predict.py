@@ -28,6 +28,13 @@ def test_json_is_all_there_is_on_standard_output(run, checkpoint, image_folder):
         assert prediction["classes"][0]["probability"] >= 0.5
 
 
+def test_one_process_predicts_all_images(run, checkpoint, image_folder):
+    """A recipe may ask for several processes, each of which would print a part."""
+    several = ("--trainer.accelerator", "cpu", "--trainer.devices", 2)
+    outcome = run("predict", image_folder / "test", "--checkpoint", checkpoint, "--json", *several)
+    assert len(json.loads(outcome.out)) == 4
+
+
 def test_table(run, checkpoint, image_folder):
     outcome = run("predict", image_folder / "test/dog/0.png", "--checkpoint", checkpoint)
     assert outcome.status == 0

@@ -51,6 +51,15 @@ def test_corrupt_images_are_replaced_up_to_a_limit(image_folder):
         dataset[7]
 
 
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_only_corrupt_images(image_folder):
+    dataset = folder(image_folder, max_corrupt_images=100).train_dataset()
+    for path in (image_folder / "train").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"image: expected files that can be decoded, got {len(dataset)} corrupt"):
+        dataset[0]
+
+
 @pytest.mark.filterwarnings("ignore:skipped 1 of")
 def test_workers_count_corrupt_images_together(image_folder):
     data = folder(image_folder, max_corrupt_images=1, num_workers=2, val_fraction=0.1)

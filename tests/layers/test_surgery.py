@@ -1,5 +1,6 @@
 """Convolutions of existing networks become involutions."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -43,6 +44,15 @@ def test_a_single_layer_a_choice_and_the_device_and_dtype():
     net = nn.ModuleDict({"a": nn.Conv2d(32, 32, 3, padding=1), "b": nn.Conv2d(32, 32, 3, padding=1)})
     replace_conv2d(net, where=lambda name, conv: name == "b")
     assert [type(m) for m in net.values()] == [nn.Conv2d, Involution2d]
+
+
+def test_errors_leave_the_network():
+    net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 30, 3, padding=1))
+    with pytest.raises(ValueError, match="group_channels: expected at least 1, got 0"):
+        replace_conv2d(net, group_channels=0)
+    with pytest.raises(ValueError, match="kernel_size: expected an int or a pair, each at least 1, got 0"):
+        replace_conv2d(net, kernel_size=0)
+    assert [type(layer) for layer in net] == [nn.Conv2d, nn.Conv2d]
 
 
 def test_a_shared_convolution_becomes_a_shared_layer():

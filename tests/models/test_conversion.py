@@ -209,6 +209,11 @@ def test_the_stem(tmp_path):
         assert torch.allclose(wide.eval()(image().float()[None]), expected, atol=1e-5)
     with pytest.raises(ValueError, match="stem_kernel_size: expected 7, that of the source, got 3; taps would be lost"):
         convert(tmp_path / "seven.safetensors", tmp_path / "three.safetensors", stem_kernel_size=3)
+    with pytest.raises(ValueError, match="stem_kernel_size: expected 3 or 7, got 4"):
+        convert(tmp_path / "three.pth", tmp_path / "four.safetensors", stem_kernel_size=4)
+    torch.save(timm.create_model("rednet26", stem="conv").state_dict(), tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="stem_kernel_size: expected none, because the source has no such stem, got 7"):
+        convert(tmp_path / "none.pth", tmp_path / "seven.safetensors", stem_kernel_size=7)
 
 
 @pytest.mark.parametrize(

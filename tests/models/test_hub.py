@@ -33,7 +33,7 @@ def uploaded(monkeypatch, folder, network):
         upload_folder=lambda folder_path, **_: shutil.copytree(folder_path, folder),
     )
     monkeypatch.setattr(_hub, "HfApi", lambda **_: api)
-    card = model_card(network, "me/rednet26-pets", {"Dataset": "pets"})
+    card = model_card(network, "me/rednet26-pets", "mit", {"Dataset": "pets"})
     arguments = {"num_classes": 3, "stem_kernel_size": 7}
     timm.models.push_to_hf_hub(network, "me/rednet26-pets", model_card=card, model_args=arguments)
 

@@ -29,6 +29,9 @@ REFUSED = {
         r"kernel: expected Ho = 4 for H = 5.*padding \(\(0, 1\),.*got 5",
     ),
     "zero stride": ({"stride": 0}, r"stride: expected an int or a pair, each at least 1, got 0"),
+    "fractional stride": ({"stride": 1.5}, r"stride: expected an int or a pair, each at least 1, got 1.5"),
+    "no dilation": ({"dilation": None}, r"dilation: expected an int or a pair, each at least 1, got None"),
+    "fractional padding": ({"padding": 2.0}, r'padding: expected "same", an int .* got 2.0'),
     "three dilations": ({"dilation": (1, 1, 1)}, r"dilation: expected an int or a pair.*got \(1, 1, 1\)"),
     "too small": ({"padding": 0, "dilation": 3}, r"kernel: expected a window that fits into the padded input"),
 }

@@ -56,6 +56,13 @@ def test_values_with_stride_dilation_and_uneven_padding(rank):
     torch.testing.assert_close(local_products(cotangent, x, 2, WINDOW[:rank], **geometry(rank)), products)
 
 
+def test_windows_that_lie_in_the_padding():
+    """Every window is in front of the only plane or behind it."""
+    x, kernel = torch.ones(1, 2, 1, 1, 1), torch.ones(1, 1, 1, 1, 1, 1, 1, 1)
+    y = involution3d(x, kernel, stride=5, padding=2)
+    assert torch.equal(y, torch.zeros(1, 2, 1, 1, 1))
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_volumes_keep_their_memory_format_and_their_dtype_under_autocast(channels_last):
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format

@@ -30,6 +30,12 @@ def test_values_stand_at_the_ends_of_their_epochs(log):
     }
 
 
+def test_values_of_single_steps_are_left_out(log):
+    """Lightning writes the epoch in these rows too."""
+    log.write_text("epoch,step,val/loss,train/loss_step,train/left_s\n0,4,,2.5,60.0\n0,9,2.0,,\n")
+    assert read_curves(log) == {"val/loss": [(1, 2.0)]}
+
+
 def test_an_epoch_that_was_repeated_counts_once(log):
     log.write_text(LOG + "1,,19,,1.25,0.75\n")
     assert read_curves(log)["val/loss"] == [(1, 2.0), (2, 1.25)]

@@ -122,9 +122,9 @@ def test_other_files(tmp_path, name):
         ({}, "with nothing"),
         ({"state_dict": {}}, "with nothing"),
         ({"state_dict": 5}, "with int"),
-        ({"a": torch.zeros(2), "b": 3}, "with 'b', which is none"),
-        ({3: torch.zeros(2)}, "with 3, which is none"),
-        ({"a": torch.zeros(1).expand(10**12)}, "with 'a', which is none"),
+        ({"a": torch.zeros(2), "b": 3}, "with 'b', which is not a plain tensor"),
+        ({3: torch.zeros(2)}, "with 3, which is not a plain tensor"),
+        ({"a": torch.zeros(1).expand(10**12)}, "with 'a', which is not a plain tensor"),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ expected and what was given.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -44,9 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in arguments
     try:
-        return _run([argument for argument in arguments if argument != "--traceback"])
-    except BrokenPipeError:  # the reader, such as `head`, has ended
-        sys.stderr.close()
+        status = _run([argument for argument in arguments if argument != "--traceback"])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has ended; Python flushes what is left at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130

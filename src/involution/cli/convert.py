@@ -1,7 +1,7 @@
 """`involution convert IN OUT`: convert weights between releases and file formats.
 
 IN is a checkpoint of the official code (mmcls, mmdet, mmseg), of its Paddle port, of `involution fit`, or a file of
-weights under our names; which one is found out, and so are network, depth and stem. OUT is safetensors or PyTorch's
+weights under our names. Release, network, depth and stem are detected. OUT is safetensors or PyTorch's
 format, by its ending. Every tensor must have its place in the network. No code in IN is run.
 """
 

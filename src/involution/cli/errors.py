@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_input_size(self, **kwargs: Any) -> None:
         """Add `--input-size H W`; a single number is a square."""
-        self.add_argument("--input-size", nargs="+", type=int, metavar="H W", action=_InputSize, **kwargs)
+        self.add_argument("--input-size", nargs="+", type=int, metavar=("H", "W"), action=_InputSize, **kwargs)
 
 
 class _InputSize(argparse.Action):

@@ -1,7 +1,7 @@
 """`involution explain IMAGE ... --model NAME --out FILE`: what the kernels of a network look like on images.
 
 A row per image, a column per group: the sum of the kernel generated at every pixel, over the image (Figure 3 of the
-paper). With `--pixel` the kernels themselves at these pixels, beside the one that a convolution has everywhere.
+paper). With `--pixel` the kernels themselves at these pixels, beside their mean over the image.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _parser() -> Parser:
         "--layer",
         action="append",
         metavar="NAME",
-        help="an involution in the module tree, may be repeated; a name that is none lists them",
+        help="name of an involution, may be repeated; an unknown name prints the list",
     )
     parser.add_argument("--groups", type=int, default=4, help="of each layer that are drawn, at most (default: 4)")
     parser.add_argument("--input-size", type=int, metavar="N", help="short side of the resized image, in pixels")

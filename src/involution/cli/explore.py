@@ -50,7 +50,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 def _find(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UserError(f"--checkpoints: expected a folder, got {folder}, which is none")
+        raise UserError(f"--checkpoints: expected a folder, got {folder}, which is not a folder")
     files = sorted(path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file())
     if not files:
         raise UserError(f"--checkpoints: expected files ending in {', '.join(ENDINGS)}, got {folder} with none")

@@ -120,6 +120,8 @@ class ImageDataset(Dataset[tuple[Tensor, Any]]):
             raise error
         self.corrupt[index] = True
         count = int(self.corrupt.sum())
+        if count == len(self):
+            raise ValueError(f"image: expected files that can be decoded, got {count} corrupt ones; {error}") from error
         if count > self.max_corrupt_images:
             raise ValueError(
                 f"max_corrupt_images: expected at most {self.max_corrupt_images} corrupt images, got {count}; {error}"

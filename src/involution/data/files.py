@@ -70,6 +70,34 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         raise CorruptImageError(f"image: expected a file that can be decoded, got {path} ({reason})") from None
 
 
+def read_values(path: str | Path, size: Sequence[int]) -> np.ndarray:
+    """Decode a mask, an image with one value per pixel, grey or with a palette, to [H, W].
+
+    Args:
+        path: path of the file.
+        size: expected height and width.
+
+    Raises:
+        ValueError: the file is missing, cannot be read or has another size; the message names it.
+        CorruptImageError: the file cannot be decoded.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"mask: expected a file for every image, got no {path}")
+    try:
+        with Image.open(path) as file:
+            values = np.array(file)
+    except Exception as error:  # Pillow raises almost any type for a corrupt file
+        if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
+            raise ValueError(f"mask: expected a file that can be read, got {path} ({error.strerror})") from None
+        raise CorruptImageError(f"mask: expected a file that can be decoded, got {path} ({error})") from None
+    if values.shape != tuple(size):
+        got = " x ".join(map(str, values.shape))
+        raise ValueError(
+            f"mask: expected one value per pixel and the size {size[0]} x {size[1]} of its image, got {path} of {got}"
+        )
+    return values
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16 bits per channel to 8, which Pillow would clip at 255; expand a palette with transparency."""
     if image.mode.startswith("I;16"):

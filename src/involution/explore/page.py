@@ -14,9 +14,9 @@ from involution.explore.explorer import Explorer, Source, read_photograph
 from involution.explore.pictures import shown_size
 from involution.explore.views import View, show
 
-INTRODUCTION = """# What the kernels see
+INTRODUCTION = """# Generated kernels
 An involution generates a kernel at every pixel. The map shows the sum of the kernels of one group of channels, red
-above zero, blue below. **Click a pixel** to see its kernels and where on the image they look."""
+above zero, blue below. **Click a pixel** to show its kernels and their window on the image."""
 
 CSS = """
 .gradio-container {max-width: 1500px !important; margin: auto}

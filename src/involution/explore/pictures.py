@@ -54,7 +54,7 @@ def kernels_picture(look: Look, layer: str, place: Place) -> Picture:
     end = torch.stack([here, mean]).abs().max().item() or 1.0
     sheets = [
         _sheet(here, end, f"at the pixel; colours end at ±{end:.2g}"),
-        _sheet(mean, end, "mean over the image, as a convolution would have"),
+        _sheet(mean, end, "mean over the image"),
     ]
     return np.concatenate(sheets)
 

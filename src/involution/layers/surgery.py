@@ -31,6 +31,9 @@ def replace_conv2d(
         kernel_size, group_channels, reduction_ratio, kwargs: of `Involution2d`.
         where: called with the name and the convolution; False leaves it.
 
+    Raises:
+        ValueError: an argument is not one of `Involution2d`; nothing has been replaced.
+
     Returns:
         `module`, or the new layer if `module` itself is such a convolution.
 
@@ -38,6 +41,8 @@ def replace_conv2d(
     >>> replace_conv2d(net)[2].stride
     [2, 2]
     """
+    if group_channels < 1:
+        raise ValueError(f"group_channels: expected at least 1, got {group_channels}")
     made: dict[nn.Conv2d, nn.Module] = {}  # a convolution that is used in several places is replaced by one layer
 
     def swapped(name: str, conv: nn.Module) -> nn.Module:
@@ -61,11 +66,12 @@ def replace_conv2d(
             made[conv] = layer.train(conv.training)
         return made[conv]
 
-    for name, child in list(module.named_modules(remove_duplicate=False)):
+    layers = {name: swapped(name, child) for name, child in module.named_modules(remove_duplicate=False)}
+    for name, layer in layers.items():
         parent, _, leaf = name.rpartition(".")
         if name:
-            setattr(module.get_submodule(parent), leaf, swapped(name, child))
-    return swapped("", module)
+            setattr(module.get_submodule(parent), leaf, layer)
+    return layers[""]
 
 
 def _replaceable(conv: nn.Conv2d) -> bool:

@@ -83,7 +83,11 @@ def _fit_stem(renamed: Renamed, options: dict[str, Any], wanted: int | None) -> 
     released = {3: "as in the released classifiers", 7: "as in the released detectors and segmentors"}
     if wanted is None or got == wanted:
         return [f"the involution of the stem has a kernel of {got}, {released[got]}"] if got in released else []
-    if got is None or got > wanted:
+    if wanted not in released:
+        raise ValueError(f"stem_kernel_size: expected 3 or 7, got {wanted}")
+    if got is None:
+        raise ValueError(f"stem_kernel_size: expected none, because the source has no such stem, got {wanted}")
+    if got > wanted:
         raise ValueError(f"stem_kernel_size: expected {got}, that of the source, got {wanted}; taps would be lost")
     for part in ("weight", "bias"):
         name = next(name for name in renamed.weights if name.endswith(f"{STEM}.{part}"))

@@ -53,7 +53,7 @@ def export(
     if format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     if unknown := sorted(set(dynamic) - set(DYNAMIC)):
-        raise ValueError(f"dynamic: expected of {', '.join(DYNAMIC)}, got {unknown[0]!r}")
+        raise ValueError(f"dynamic: expected any of {', '.join(DYNAMIC)}, got {unknown[0]!r}")
     flat = Flat(network).eval()
     dtype = next(network.parameters()).dtype
     if format == "onnx" and dtype == torch.bfloat16:

@@ -15,26 +15,29 @@ _CITATION = """@inproceedings{li2021involution,
 }"""
 
 
-def model_card(network: nn.Module, repository: str, details: dict[str, str] | None = None) -> dict[str, Any]:
+def model_card(
+    network: nn.Module, repository: str, license: str, details: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Return the card of a classifier, as `timm.models.push_to_hf_hub` takes it.
 
-        timm.models.push_to_hf_hub(network, repository, model_card=model_card(network, repository))
+        timm.models.push_to_hf_hub(network, repository, model_card=model_card(network, repository, "mit"))
 
     Args:
         network: created by `timm.create_model`.
         repository: OWNER/NAME on the hub.
+        license: of the weights, an identifier of the hub such as "mit" or "cc-by-nc-4.0". It depends on the images.
         details: facts by name, such as {"Dataset": "imagenet-1k"}.
 
     >>> import timm
     >>> network = timm.create_model("rednet26")
-    >>> model_card(network, "me/rednet26-flowers", {"Dataset": "flowers"})["details"]
+    >>> model_card(network, "me/rednet26-flowers", "mit", {"Dataset": "flowers"})["details"]
     {'Architecture': 'rednet26', 'Parameters': '9.2 M', 'Dataset': 'flowers'}
     """
     config: Any = getattr(network, "pretrained_cfg", {})
     parameters = sum(parameter.numel() for parameter in network.parameters())
     architecture = config.get("architecture", type(network).__name__)
     return {
-        "license": "mit",
+        "license": license,
         "tags": ["image-classification", "timm", "involution"],
         "description": f"A {architecture} with involutions, for the package `involution`.",
         "details": {"Architecture": architecture, "Parameters": f"{parameters / 1e6:.1f} M", **(details or {})},

@@ -158,8 +158,8 @@ def spanned_involution(
         y = involution2d(x, kernel)
 
     The kernels are K·K·G/C times as large as the feature map, 3 times for K = 7 and 16 channels a group. The compiled
-    operators generate those of a few pixels at a time, in the forward and in the backward pass. In one, two or three
-    dimensions. Under `torch.vmap`, and where the backward is itself differentiated, the kernels are stored.
+    operators generate those of a few pixels at a time, in the forward and in the backward pass. One, two and three
+    dimensions are supported. Kernels are stored under `torch.vmap` and where the backward is itself differentiated.
 
     Args:
         x: [B, C, *size], of one to three axes, floating point.
@@ -208,9 +208,9 @@ def local_products(
 
         y[b, g, u, v, i, j] = Σ_{c in g} query[b, c, i, j] · key[b, c, i·s + u·d − p, j·s + v·d − p]
 
-    The gradient of `involution2d` with respect to its kernel. The logits of local self-attention, for which a head is
-    a group; with queries of one and a channel a group, the windows themselves (`unfold`). Keys outside the image count
-    as zero. In one, two or three dimensions; differentiable as `involution2d` is.
+    This is the gradient of `involution2d` with respect to its kernel. It computes the logits of local self-attention
+    with a group for each head. With queries of 1 and one channel per group, the result is `unfold`. Keys outside the
+    image count as zero. One, two and three dimensions are supported; differentiable as `involution2d` is.
 
     Args:
         query: [B, C, *output size], of one to three axes, floating point.

@@ -1,4 +1,4 @@
-"""Derivatives of the operators. That of each contraction consists of the other two, so every order exists.
+"""Derivatives of the operators: those of a contraction are the other two contractions, so every order exists.
 
 Reverse and forward mode are in one function per operator, called by a kernel of our own at PyTorch's Autograd key.
 `torch.library.register_autograd` has no forward mode (tangents are dropped silently) and fails under `torch.func`; an
@@ -86,8 +86,8 @@ def _differentiated(inputs: Tensors) -> bool:
 
 
 def _may_be_dual() -> bool:
-    # Reading the tangent of a tensor is slow; only in these cases can there be one. A graph that is being
-    # traced (there is a dispatch mode) enters the level without the knowledge of `forward_ad`.
+    # Reading the tangent of a tensor is slow; only in these cases can there be one. While a graph is
+    # traced (there is a dispatch mode), `forward_ad._current_level` is not set.
     level = forward_ad._current_level >= 0 or _transformed() or torch._C._len_torch_dispatch_stack() > 0
     return level and torch._C._is_fwd_grad_enabled()
 

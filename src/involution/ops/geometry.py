@@ -75,7 +75,7 @@ def per_side(padding: Padding, window: Sequence[int], dilation: Sequence[int]) -
     if isinstance(padding, str) and padding == "same":
         return same_padding(window, dilation)
     rank = len(window)
-    values: list[Any] = [padding] * rank if isinstance(padding, int | str) else list(padding)
+    values: list[Any] = list(padding) if isinstance(padding, list | tuple) else [padding] * rank
     sides = [(value, value) if isinstance(value, int) else value for value in values]
     if len(sides) != rank or not all(_is_side(side) for side in sides):
         raise ValueError(
@@ -91,7 +91,7 @@ def _is_side(side: Any) -> bool:
 
 def per_axis(name: str, value: Size, rank: int, least: int) -> list[int]:
     """Return `value` as one int per axis, each at least `least`."""
-    values = [value] * rank if isinstance(value, int) else list(value)
+    values = list(value) if isinstance(value, Sequence) else [value] * rank
     if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
         count = {1: "one int", 2: "an int or a pair", 3: "an int or three of them"}[rank]
         raise ValueError(f"{name}: expected {count}, each at least {least}, got {value!r}")

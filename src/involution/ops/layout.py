@@ -20,7 +20,7 @@ def is_channels_last(x: Tensor) -> bool:
 def empty_like(like: Tensor, shape: Ints) -> Tensor:
     """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last or not.
 
-    `empty` in `cpu/binding.cpp` is the same rule for the compiled operators.
+    `empty` in `cpu/tensors.h` is the same rule for the compiled operators.
     """
     shape = list(shape)
     if not is_channels_last(like):

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from involution.ops.layout import is_channels_last
-from involution.ops.reference import widen
+from involution.ops.reference import pad, widen
 
 Ints = Sequence[int]
 Geometry = tuple[list[int], list[int], list[int]]
@@ -96,7 +95,7 @@ def _depth_slices(x: Tensor, taps: int, out: int, geometry: Geometry) -> Iterato
     stride, padding, dilation = (values[0] for values in geometry)
     reach = (out - 1) * stride + 1
     behind = reach + (taps - 1) * dilation - padding - x.shape[2]
-    x = F.pad(x, (0, 0, 0, 0, padding, behind))
+    x = pad(x, (0, 0, 0, 0, padding, behind))
     for t in range(taps):
         yield _planes(x[:, :, t * dilation : t * dilation + reach : stride])
 

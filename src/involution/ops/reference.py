@@ -24,7 +24,7 @@ def widen(x: Tensor) -> Tensor:
 def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
     """y = ∂T/∂g: every window of `x`, summed with the kernel of its output pixel."""
     groups, window, out = kernel.shape[1], kernel.shape[2:4], kernel.shape[4:]
-    x = _pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
+    x = pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
     y = x.new_zeros([*x.shape[:3], *out])  # [B, G, C/G, Ho, Wo]
     for u, v, (rows, columns) in _taps(window, out, stride, dilation):
         y += kernel[:, :, None, u, v] * x[..., rows, columns]
@@ -38,10 +38,10 @@ def involution2d_grad_x(
     groups, window, out = kernel.shape[1], kernel.shape[2:4], kernel.shape[4:]
     margins = _margins(size, out, window, stride, padding, dilation)
     grad = _grouped(widen(grad), groups)
-    grad_x = _pad(grad.new_zeros([*grad.shape[:3], *size]), margins)
+    grad_x = pad(grad.new_zeros([*grad.shape[:3], *size]), margins)
     for u, v, (rows, columns) in _taps(window, out, stride, dilation):
         grad_x[..., rows, columns] += kernel[:, :, None, u, v] * grad
-    return _pad(grad_x, [-margin for margin in margins]).flatten(1, 2)
+    return pad(grad_x, [-margin for margin in margins]).flatten(1, 2)
 
 
 def involution2d_grad_kernel(
@@ -49,7 +49,7 @@ def involution2d_grad_kernel(
 ) -> Tensor:
     """∂T/∂k: every output gradient times the pixels of its window, summed over the channels of the group."""
     out = grad.shape[2:]
-    x = _pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
+    x = pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
     grad = _grouped(widen(grad), groups)
     taps = [(grad * x[..., rows, columns]).sum(2) for _, _, (rows, columns) in _taps(window, out, stride, dilation)]
     return torch.stack(taps, 2).unflatten(2, list(window))
@@ -66,8 +66,8 @@ def _margins(size: Ints, out: Ints, window: Ints, stride: Ints, padding: Ints, d
     return [left, reach[1] - left - size[1], top, reach[0] - top - size[0]]
 
 
-def _pad(x: Tensor, margins: Ints) -> Tensor:
-    # Two steps, because F.pad cuts first, and the windows may all lie in the padding.
+def pad(x: Tensor, margins: Ints) -> Tensor:
+    """Return `F.pad(x, margins)` for margins that cut all of `x`: F.pad cuts before it pads."""
     wide = F.pad(x, [max(margin, 0) for margin in margins])
     return F.pad(wide, [min(margin, 0) for margin in margins])
 

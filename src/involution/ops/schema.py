@@ -3,7 +3,7 @@
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the operators: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
 `involution2d_grad_kernel`. The *spanned* involution takes the reduced features and the weight of the
-generator's last convolution in place of the kernels, which are three times larger than the feature map, so that an
+generator's last convolution in place of the kernels, which are K·K·G/C times as large as the feature map, so that an
 implementation need not write them to memory.
 """
 

@@ -1,6 +1,6 @@
 """The spanned involution as two steps: kernels from the reduced features, then the operator.
 
-Devices without a fused implementation run these steps, and the fused ones are differentiated through them.
+Devices without a fused implementation run these steps, and the backward operator is differentiated through them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ LEARNING = ("optimizer", "schedule", "label_smoothing", "mixup_alpha", "cutmix_a
 """Arguments of tasks that prediction does not need."""
 
 LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fixed_size": 8192, "scale": 4}
-"""Largest value of what decides how large images become, in pixels or as a factor."""
+"""Upper limits of the arguments that determine the size of images, in pixels or as a factor."""
 
 
 def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> Saved:

@@ -19,7 +19,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     temporary files, which may be on another file system, and does not flush.
 
     Raises:
-        OSError: the disk is full, the permission is missing or the folder does not exist. The message names the
+        OSError: the disk is full, the permission is missing or the folder cannot be created. The message names the
             checkpoint. Earlier checkpoints are unchanged.
     """
 

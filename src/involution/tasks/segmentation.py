@@ -164,7 +164,7 @@ class Segmentation(Task):
         return y
 
     def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU, loss: MeanMetric) -> None:
-        # One image at a time: sizes differ, and an image of 1024 x 2048 pixels occupies the whole device.
+        # One image at a time: sizes differ, and a whole image of Cityscapes takes gigabytes.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
             loss.update(pixel_loss(scores, mask[None]))

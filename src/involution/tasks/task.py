@@ -129,6 +129,8 @@ class Task(LightningModule):
     def configure_model(self) -> None:
         """Shard the network if the strategy has a mesh of processes for it."""
         if self.device_mesh is not None and not self.sharded:
+            if self.weights is None and "PL_GLOBAL_SEED" not in os.environ:
+                raise ValueError("seed_everything: expected a number, so that all processes start alike, got none")
             shard(self.net, self.device_mesh["data_parallel"])
             self.sharded = True
 

@@ -15,7 +15,7 @@ Curve = list[tuple[float, float]]
 
 
 def read_curves(run: str | Path) -> dict[str, Curve]:
-    """Return the curve of every logged quantity, by name.
+    """Return the curve of every quantity that is logged once per epoch, by name.
 
     Lightning numbers epochs from 0 and logs at their ends; here the end of the first epoch is 1. If a resumed run
     repeated an epoch, the last value is used.
@@ -32,10 +32,13 @@ def read_curves(run: str | Path) -> dict[str, Curve]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"run: expected a CSV log of a training, got {path}, which is none ({error})") from None
+        raise ValueError(
+            f"run: expected a CSV log of a training, got {path}, which is not a CSV file ({error})"
+        ) from None
     for row in rows:
         for name, text in row.items():
-            if name not in ("epoch", "step") and text and row.get("epoch"):
+            per_step = name.endswith(("_step", "_s"))  # such as loss_step and images_per_s
+            if name not in ("epoch", "step") and not per_step and text and row.get("epoch"):
                 try:
                     found[name][float(row["epoch"]) + 1] = float(text)
                 except (TypeError, ValueError):

@@ -75,7 +75,7 @@ def draw_kernels(
             corner = g * (kw + GAP) - 0.5, r * (kh + GAP) - 0.5
             right.add_patch(Rectangle(corner, kw, kh, fill=False, edgecolor="0.6", linewidth=0.6, clip_on=False))
     right.set_title(f"generated kernels, {kh} x {kw}", fontsize=8)
-    names = [*(f"pixel {n}" for n in range(1, len(rows))), "convolution:\nthe same\neverywhere"]
+    names = [*(f"pixel {n}" for n in range(1, len(rows))), "mean over\nthe image"]
     right.set_yticks([r * (kh + GAP) + kh / 2 - 0.5 for r in range(len(rows))], names, fontsize=7)
     right.set_xticks([g * (kw + GAP) + kw / 2 - 0.5 for g in range(len(rows[0]))], range(len(rows[0])), fontsize=7)
     right.set_xlabel("group", fontsize=7)

@@ -62,7 +62,7 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
         raise ValueError(f"{argument}: expected weights by name, got {path} with {type(weights).__name__}")
     wrong = [name for name, value in weights.items() if not _plain(name, value)]
     if wrong or not weights:
-        found = f"{wrong[0]!r}, which is none" if wrong else "nothing"
+        found = f"{wrong[0]!r}, which is not a plain tensor" if wrong else "nothing"
         raise ValueError(f"{argument}: expected weights by name, got {path} with {found}")
     state = saved if weights is not saved else {}
     return Saved({key: value.detach() for key, value in weights.items()}, state.get("hyper_parameters"), state)

@@ -146,6 +146,14 @@ def test_segmentations_of_no_kind(root):
         ValueError, match=r"segmentation: expected polygons or run lengths, got 3 in annotation 7 of .*val2017"
     ):
         write(root, segmentation=3).val.target(1, 16, 16)
+    with pytest.raises(ValueError, match=r"segmentation: expected run lengths of 16 x 16 pixels, got 8 x 8"):
+        write(root, segmentation={"size": [8, 8], "counts": [64]}).val.target(1, 16, 16)
+
+
+@pytest.mark.parametrize("changes", [{"category_id": "6"}, {"iscrowd": 300}, {"bbox": [1, 2, 3]}], ids=str)
+def test_annotations_of_other_types(root, changes):
+    with pytest.raises(ValueError, match=r"root: expected annotations as JSON, got .*instances_val2017.json \("):
+        _ = write(root, **changes).classes
 
 
 def test_missing_and_broken_annotations(root):

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from involution.data import InstanceMaskFolder
+from involution.data.files import CorruptImageError
 
 
 @pytest.fixture
@@ -56,8 +57,11 @@ def test_mistakes(root):
         data(root, num_val_images=10).source("val")
     name = Path(data(root).source("val").name(0)).name
     Image.new("L", (24, 32)).save(root / "masks" / name)
-    with pytest.raises(ValueError, match=rf"mask: expected 24 x 32 as image {name}, got .*{name} of 32 x 24"):
+    with pytest.raises(ValueError, match=rf"mask: expected .* the size 24 x 32 of its image, got .*{name} of 32 x 24"):
+        _ = data(root).val_dataset()[0]
+    (root / "masks" / name).write_text("no mask")
+    with pytest.raises(CorruptImageError, match=rf"mask: expected a file that can be decoded, got .*{name}"):
         _ = data(root).val_dataset()[0]
     (root / "masks" / name).unlink()
-    with pytest.raises(ValueError, match=rf"mask: expected .*{name} for image {name}, which does not exist"):
+    with pytest.raises(ValueError, match=rf"mask: expected a file for every image, got no .*{name}"):
         _ = data(root).val_dataset()[0]

@@ -76,5 +76,7 @@ def test_gradients(vertical):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="heads: expected a divisor of the 24 channels, got 16"):
+    with pytest.raises(ValueError, match="heads: expected a divisor of the 12 channels, got 8"):
         AxialAttention2d(24, vertical=True)
+    with pytest.raises(ValueError, match="channels: expected an even number, got 25"):
+        AxialAttention2d(25, vertical=True)

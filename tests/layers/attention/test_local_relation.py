@@ -46,6 +46,7 @@ def relation_by_loops(layer, x):
 @pytest.mark.parametrize(
     "kwargs",
     [
+        {"kernel_size": 2},
         {"kernel_size": 3},
         {"kernel_size": 7},
         {"kernel_size": 3, "stride": 2},

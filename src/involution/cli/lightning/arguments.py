@@ -87,7 +87,9 @@ def _configurations(arguments: Sequence[str]) -> list[str]:
 def _check_configuration(path: str) -> None:
     if not Path(path).is_file():
         hint = did_you_mean(path, RECIPES)
-        raise UserError(f"--config: expected a file or one of `involution recipes`, got {path}, which is none{hint}")
+        raise UserError(
+            f"--config: expected a file or one of `involution recipes`, got {path}, which is not a file{hint}"
+        )
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError:

@@ -111,10 +111,13 @@ def _parser() -> LightningArgumentParser:
 
 
 def _trainer(given: Any, kept: Summaries) -> Trainer:
-    """Return the trainer of the configuration, without the settings for training."""
+    """Return the trainer of the configuration, in one process and without the settings for training."""
     progress = sys.stdout.isatty() and not given.json
     arguments = {
         **given.trainer,
+        "devices": 1,
+        "num_nodes": 1,
+        "strategy": "auto",
         "logger": False,
         "callbacks": [kept, *([Progress()] if progress else [])],
         "enable_progress_bar": progress,

@@ -48,7 +48,7 @@ class Throughput(Callback):
         task.log_dict(
             {"train/images_per_s": self.images_per_s, "train/left_s": self.left_s}, on_step=True, on_epoch=False
         )
-        if (index + 1) % trainer.log_every_n_steps == 0:
+        if trainer._logger_connector.should_update_logs:
             self.images, self.seconds = 0, 0.0
 
 

@@ -125,7 +125,7 @@ class _Packed:
                 content = json.load(stream, object_hook=self._pack)
         except FileNotFoundError:
             raise ValueError(f"root: expected the annotations {file}, which do not exist") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, OverflowError, OSError) as error:
             raise ValueError(f"root: expected annotations as JSON, got {file} ({error})") from None
         return content
 
@@ -138,6 +138,8 @@ class _Packed:
         self.ids.append(entry["id"])
         self.image_ids.append(entry["image_id"])
         self.category_ids.append(entry["category_id"])
+        if len(entry["bbox"]) != 4:
+            raise ValueError(f"annotation {entry['id']}: expected a bbox of four numbers, got {entry['bbox']}")
         self.boxes.extend(entry["bbox"])
         self.areas.append(entry["area"])
         self.is_crowd.append(entry.get("iscrowd", 0))

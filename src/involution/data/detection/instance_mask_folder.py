@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.ops import masks_to_boxes
@@ -16,7 +14,7 @@ from torchvision.ops import masks_to_boxes
 from involution.data.dataset import ImageSource
 from involution.data.detection.data_module import DetectionDataModule
 from involution.data.detection.train_transform import Augmentation
-from involution.data.files import PathArray, read_image
+from involution.data.files import PathArray, read_image, read_values
 from involution.data.module import Split
 from involution.data.sampler import SPLIT_SEED
 
@@ -91,13 +89,7 @@ class InstanceMasks(ImageSource):
     def target(self, index: int, height: int, width: int) -> dict[str, Tensor]:
         path = Path(self.paths[index])
         file = path.parents[1] / "masks" / f"{path.stem}.png"
-        if not file.is_file():
-            raise ValueError(f"mask: expected {file} for image {path.name}, which does not exist")
-        with Image.open(file) as mask:
-            numbers = torch.from_numpy(np.array(mask))
-        if numbers.shape != (height, width):
-            size = " x ".join(map(str, numbers.shape))
-            raise ValueError(f"mask: expected {height} x {width} as image {path.name}, got {file} of {size}")
+        numbers = torch.from_numpy(read_values(file, (height, width)))
         values = numbers.unique()
         masks = (numbers == values[values > 0][:, None, None]).to(torch.uint8)
         boxes = masks_to_boxes(masks)

@@ -24,7 +24,7 @@ def decode_mask(segmentation: Any, height: int, width: int) -> Tensor:
     """Return the mask, uint8 [height, width], of polygons, run lengths or compressed run lengths.
 
     Raises:
-        ValueError: `segmentation` is none of them.
+        ValueError: `segmentation` is none of them, or run lengths of another size.
     """
     try:
         if isinstance(segmentation, list):
@@ -33,6 +33,10 @@ def decode_mask(segmentation: Any, height: int, width: int) -> Tensor:
             found = coco.frPyObjects(segmentation, height, width)
         else:
             found = segmentation
-        return torch.from_numpy(coco.decode(found))
+        mask = torch.from_numpy(coco.decode(found))
     except Exception as error:  # pycocotools raises several types
         raise ValueError(f"segmentation: expected polygons or run lengths, got {str(segmentation)[:60]}") from error
+    if mask.shape != (height, width):
+        got = " x ".join(map(str, mask.shape))
+        raise ValueError(f"segmentation: expected run lengths of {height} x {width} pixels, got {got}")
+    return mask

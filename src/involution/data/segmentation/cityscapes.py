@@ -55,6 +55,11 @@ class Cityscapes(SegmentationDataModule):
         )
         self.root = root
 
+    def prepare_data(self) -> None:
+        """Extract the archives, if the folders do not exist: torchvision does so when it opens a split."""
+        self.read_split("train")
+        self.read_split("val")
+
     def read_split(self, split: Split) -> list[Pair]:
         try:
             found = datasets.Cityscapes(self.root, "train" if split == "train" else "val", target_type="semantic")

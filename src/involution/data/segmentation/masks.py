@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from involution.data.batch import IGNORE_INDEX
 from involution.data.dataset import ImageSource
-from involution.data.files import CorruptImageError, PathArray, read_image
+from involution.data.files import PathArray, read_image, read_values
 from involution.data.transforms import EvalTransform
 
 UNKNOWN = 254  # in the table of values: neither a class nor ignored
@@ -102,20 +101,7 @@ def read_mask(path: Path, table: Tensor, size: Sequence[int]) -> Tensor:
         ValueError: the file is missing, has another size, or a value that is not in the table; the message names it.
         CorruptImageError: the file cannot be decoded.
     """
-    if not path.is_file():
-        raise ValueError(f"mask: expected a file for every image, got no {path}")
-    try:
-        with Image.open(path) as file:
-            values = torch.from_numpy(np.array(file).astype(np.int64))
-    except Exception as error:  # Pillow raises almost any type for a corrupt file
-        if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
-            raise ValueError(f"mask: expected a file that can be read, got {path} ({error.strerror})") from None
-        raise CorruptImageError(f"mask: expected a file that can be decoded, got {path} ({error})") from None
-    if values.shape != tuple(size):
-        got = " x ".join(map(str, values.shape))
-        raise ValueError(
-            f"mask: expected one value per pixel and the size {size[0]} x {size[1]} of its image, got {path} of {got}"
-        )
+    values = torch.from_numpy(read_values(path, size).astype(np.int64))
     known = (values >= 0) & (values <= 255)
     indices = table[values.where(known, 0)].where(known, UNKNOWN)
     if (indices == UNKNOWN).any():

@@ -50,7 +50,9 @@ class AxialAttention2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_divisor("heads", 2 * heads, channels)
+        if channels % 2:
+            raise ValueError(f"channels: expected an even number, got {channels}")
+        check_divisor("heads", heads, channels // 2)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.channels = channels
         self.vertical = vertical

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from involution import ops
-from involution.ops.geometry import Padding
+from involution.ops.geometry import Padding, same_padding
 
 
 def neighbors(x: Tensor, window: list[int]) -> Tensor:
@@ -36,7 +38,7 @@ def products(
     if torch.jit.is_scripting():
         return torch.ops.involution.involution2d_grad_kernel(query, key, groups, window, stride, padding, dilation)
     else:
-        sides: Padding = "same" if any(padding) else 0
+        sides = _sides(padding, window, dilation)
         return ops.local_products(query, key, groups, window, stride, sides, dilation)
 
 
@@ -45,8 +47,12 @@ def aggregate(x: Tensor, kernel: Tensor, stride: list[int], padding: list[int], 
     if torch.jit.is_scripting():
         return torch.ops.involution.involution2d(x, kernel, stride, padding, dilation)
     else:
-        sides: Padding = "same" if any(padding) else 0
+        sides = _sides(padding, kernel.shape[2:4], dilation)
         return ops.involution2d(x, kernel, stride, sides, dilation)
+
+
+def _sides(padding: list[int], window: Sequence[int], dilation: list[int]) -> Padding:
+    return "same" if padding == [front for front, _ in same_padding(window, dilation)] else 0
 
 
 def beyond(size: int, taps: int, out: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The compiled operators for CPU tensors. Importing this package loads them, if they were built.
 
 `binding.cpp` is what PyTorch calls. `instruction_set.h`, with the loops that it includes from `loops/`, is compiled
-once per instruction set; the set is chosen when first used. The environment variable INVOLUTION_CPU, "avx512", "avx2"
-or "baseline", selects another set than the best; "reference" loads nothing.
+once per instruction set; the set is chosen when first used. The environment variable INVOLUTION_CPU selects another
+set than the best: "amx", "avx512_bf16", "avx512", "avx2" or "baseline"; "reference" loads nothing.
 """
 
 from __future__ import annotations

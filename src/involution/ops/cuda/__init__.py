@@ -69,7 +69,7 @@ def serve(name: str, *args: Any) -> Any:
 
     try:
         return implementation(name)(*args)
-    except OutOfResources:  # raised before anything is launched
+    except OutOfResources:  # the launch that fails has written nothing; the reference computes all outputs
         return schema.REFERENCE[name](*args)
 
 

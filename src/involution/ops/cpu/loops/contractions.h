@@ -1,5 +1,5 @@
 // The drivers: they assign rows to loops and threads. A thread takes a range of neighbouring output rows and
-// keeps the few input rows that they read, so every row of memory is read once.
+// keeps the few input rows that they read, so a thread reads every row once.
 
 // Taps of a tile of pixels for one register of channels: a pointer if the lanes share them, else expanded.
 template <class T>

@@ -26,5 +26,4 @@ struct Scratch {
   }
   ~Scratch() { ::free(base); }
   Scratch(const Scratch&) = delete;
-  void zero(int64_t count) { __builtin_memset(data, 0, count * sizeof(T)); }
 };
