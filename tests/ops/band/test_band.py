@@ -1,5 +1,6 @@
 """The CUDA program for tensor cores: its values, emulated on the CPU; its machine code; which calls it serves."""
 
+import ctypes
 import random
 import shutil
 
@@ -58,6 +59,9 @@ def test_values_of_rednet(folder):
     check(involution2d_spanned(folder, *arguments), arguments)
 
 
+SIZES = [(h, w) for h in (1, 4, 7, 9, 14, 17, 23) for w in (3, 4, 7, 9, 14, 17, 23)]
+
+
 def draw(number):
     """Draw arguments."""
     chance = random.Random(number)
@@ -66,7 +70,7 @@ def draw(number):
         return chance.choice(values), chance.choice(values)
 
     window, stride, dilation = pair(3, 5, 7, 1, 2, 8), pair(1, 1, 2), pair(1, 1, 2, 3)
-    common = {"window": window, "stride": stride, "dilation": dilation, "size": pair(1, 4, 7, 9, 14, 17, 23)}
+    common = {"window": window, "stride": stride, "dilation": dilation, "size": chance.choice(SIZES)}
     extent = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
     if chance.random() < 0.5:  # other padding than "same"
         least = [max((e - n + 1) // 2, 0) for e, n in zip(extent, common["size"], strict=True)]
@@ -184,3 +188,19 @@ def test_errors_of_the_compiler():
     pytest.importorskip("cuda.bindings", reason="needs NVIDIA's bindings")
     with pytest.raises(RuntimeError, match=r"(?s)COMPILATION.*NARROW"):
         nvrtc.compile_for("sm_90", ())
+
+
+def test_arguments_of_a_launch(monkeypatch):
+    driver = pytest.importorskip("cuda.bindings.driver", reason="needs NVIDIA's bindings")
+    launched = []
+
+    def record(function, *rest):
+        *numbers, parameters, _ = rest
+        pointers = (ctypes.c_void_p * 6).from_address(parameters)
+        addresses = [ctypes.c_void_p.from_address(p).value for p in pointers[:5]]
+        launched.append((numbers, addresses, list((ctypes.c_int * 3).from_address(pointers[5]))))
+        return (0,)
+
+    monkeypatch.setattr(driver, "cuLaunchKernel", record)
+    nvrtc.launch(None, (5, 6), 1024, 77, [2**40, 2, 3, 4, 5], (7, 8, 9))
+    assert launched == [([5, 6, 1, 128, 1, 1, 1024, 77], [2**40, 2, 3, 4, 5], [7, 8, 9])]
