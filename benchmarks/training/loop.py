@@ -57,8 +57,8 @@ def run(options: Options) -> Measured:
     if not images.exists():
         MADE["imagenet"](images)
     rows = [
-        {"case": "digits", **measure("rednet26", Digits(size=16, batch_size=64), {"stem_stride": 1}, steps=34)},
-        {"case": "imagenet", **measure("rednet50", ImageNet(str(images), batch_size=16), {}, steps=12)},
+        {"case": "digits", **measure("rednet26", Digits(size=16, batch_size=64), {"stem_stride": 1}, steps=20)},
+        {"case": "imagenet", **measure("rednet50", ImageNet(str(images), batch_size=16), {}, steps=8)},
     ]
     return Measured(rows, {"turns": TURNS, "warm_up_steps": WARM_UP})
 
