@@ -65,8 +65,10 @@ def run(options: Options) -> Measured:
     }
     if options.dry_run:
         return Measured([], settings, variant=given.recipe)
-    train(given.recipe, recipe, given.steps, folder)
-    return Measured(steps(folder / given.recipe), settings, variant=given.recipe)
+    place = folder / given.recipe
+    if not (place / "0.jsonl").exists() or len(steps(place)) < given.steps:
+        train(given.recipe, recipe, given.steps, folder)
+    return Measured(steps(place), settings, variant=given.recipe)
 
 
 def train(name: str, recipe: Short, steps: int, folder: Path) -> None:
