@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
-from benchmarks.tables import complexity, cpu, detection, headline, local_attention, segmentation
+from benchmarks.tables import complexity, cpu, detection, headline, local_attention, segmentation, training
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
@@ -27,6 +27,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **headline.VALUES,
     **local_attention.BLOCKS,
     **segmentation.BLOCKS,
+    **training.BLOCKS,
     **VALUES,
 }
 
