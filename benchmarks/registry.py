@@ -72,6 +72,13 @@ SPEED = (
 )
 OTHERS = (
     Benchmark(
+        "export",
+        "How fast does RedNet-50 run in every format of `involution export`?",
+        "benchmarks.deployment.export",
+        (*NETWORKS, f"{SRC}/models/export.py", f"{SRC}/models/onnx_translation.py"),
+        "speed",
+    ),
+    Benchmark(
         "operator-cases",
         "Are the compiled operators right on ten thousand drawn cases?",
         "benchmarks.correctness.operator_cases",

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
-from benchmarks.tables import complexity, cpu, detection, headline, local_attention, segmentation, training
+from benchmarks.tables import complexity, cpu, detection, export, headline, local_attention, segmentation, training
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
@@ -22,6 +22,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **complexity.BLOCKS,
     **cpu.BLOCKS,
     **detection.BLOCKS,
+    **export.BLOCKS,
     **gpu.BLOCKS,
     **headline.BLOCKS,
     **headline.VALUES,

@@ -1,0 +1,31 @@
+"""The table of the formats of `involution export`."""
+
+from __future__ import annotations
+
+from benchmarks.measuring.record import load
+from benchmarks.tables.markdown import markdown, spread, where
+
+LABELS = {
+    "eager": "PyTorch, eager",
+    "compiled": "PyTorch, compiled",
+    "prepared": "PyTorch, `prepare`",
+    "onnx": "`onnx`, onnxruntime",
+    "pt2": "`pt2`, AOTInductor",
+    "torchscript": "`torchscript`",
+}
+
+
+def formats() -> str:
+    """Return time, ratio to eager, size of the file and largest difference of every format."""
+    record = load("speed/cpu/export")
+    lines = []
+    for row in sorted(record.rows, key=lambda row: list(LABELS).index(row["format"])):
+        file = [f"{row['file_mib']:.0f}", f"{row['difference']:.0e}"] if "file_mib" in row else ["", ""]
+        lines.append([LABELS[row["format"]], spread(row), f"{row['ratio']:.2f}", *file])
+    header = ["format", "time, ms (quartiles)", "against eager", "file, MiB", "largest difference"]
+    settings = record.settings
+    details = (settings["network"], "batch 1", f"onnxruntime {settings['onnxruntime']}", "medians")
+    return markdown(header, lines) + where(record, *details)
+
+
+BLOCKS = {"formats": formats}
