@@ -25,7 +25,7 @@ def formats() -> str:
     header = ["format", "time, ms (quartiles)", "against eager", "file, MiB", "largest difference"]
     settings = record.settings
     details = (settings["network"], "batch 1", f"onnxruntime {settings['onnxruntime']}", "medians")
-    return markdown(header, lines) + where(record, *details)
+    return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
 
 
 BLOCKS = {"formats": formats}
