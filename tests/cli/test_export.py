@@ -59,7 +59,7 @@ def test_torchscript(run):
         ),
         (
             ("rednet26", "--format", "pt2", "--out", "a.pt2", "--dynamic", "depth"),
-            "dynamic: expected of batch, size, got 'depth'",
+            "dynamic: expected any of batch, size, got 'depth'",
         ),
         (
             ("rednet26", "--format", "pt2", "--out", "a.pt2", "--input-size", "0", "8"),
