@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def run(options: Options) -> Measured:
             facts[format] = {"file_mib": path.stat().st_size / 2**20, "difference": difference}
         if not options.dry_run:
             runtimes["compiled"] = torch.compile(network)
-        works: dict[str, Work] = {label: lambda runtime=runtime: runtime(x) for label, runtime in runtimes.items()}
+        works: dict[str, Work] = {label: partial(runtime, x) for label, runtime in runtimes.items()}
         times = interleaved(works, options.device, **options.timing(20.0))
     eager = times["eager"].median
     rows = [
