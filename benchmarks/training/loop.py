@@ -49,17 +49,20 @@ def run(options: Options) -> Measured:
     quiet()
     parser = argparse.ArgumentParser(prog="python -m benchmarks run training-loop --", description="Measure loops.")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the made images")
-    folder = parser.parse_args(list(options.arguments)).folder
+    parser.add_argument("--cases", nargs="+", choices=["digits", "imagenet"], default=["digits", "imagenet"])
+    given = parser.parse_args(list(options.arguments))
     if options.dry_run:
         row = measure("rednet26", Synthetic(8, 5, batch_size=4, images=40), {"stem_stride": 1}, steps=4, turns=1)
         return Measured([row])
-    images = folder / "images/imagenet"
-    if not images.exists():
-        MADE["imagenet"](images)
-    rows = [
-        {"case": "digits", **measure("rednet26", Digits(size=16, batch_size=64), {"stem_stride": 1}, steps=20)},
-        {"case": "imagenet", **measure("rednet50", ImageNet(str(images), batch_size=16), {}, steps=8)},
-    ]
+    rows = []
+    if "digits" in given.cases:
+        data: DataModule = Digits(size=16, batch_size=64)
+        rows.append({"case": "digits", **measure("rednet26", data, {"stem_stride": 1}, steps=20)})
+    if "imagenet" in given.cases:
+        images = given.folder / "images/imagenet"
+        if not images.exists():
+            MADE["imagenet"](images)
+        rows.append({"case": "imagenet", **measure("rednet50", ImageNet(str(images), batch_size=16), {}, steps=8)})
     return Measured(rows, {"turns": TURNS, "warm_up_steps": WARM_UP})
 
 
