@@ -1,5 +1,6 @@
 """Errors of the command line. The page is tested in tests/explore."""
 
+import os
 import socket
 
 import pytest
@@ -26,6 +27,15 @@ def test_a_taken_port(run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert complains(run("explore", "--port", port), f"--port: expected a free port, got {port}, which another")
+
+
+def test_checkpoints_of_runs_are_offered_the_newest_first(tmp_path):
+    for age, name in enumerate(["version_1/best.ckpt", "version_0/best.ckpt", "version_0/notes.txt"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert list(explore._newest(tmp_path)) == ["version_1/best.ckpt", "version_0/best.ckpt"]
+    assert explore._newest(tmp_path / "gone") == {}
 
 
 def test_without_gradio(run, monkeypatch):

@@ -8,7 +8,7 @@ from involution.explore import explorer as module
 from involution.explore import pictures
 from involution.explore.explorer import Explorer, Recent, Source, photograph, samples
 from involution.explore.network import Look
-from involution.explore.views import show
+from involution.explore.views import group_at, show
 from involution.visualize import Generated, colors
 
 
@@ -109,8 +109,36 @@ def test_the_recent_stay_and_the_oldest_go():
     assert made == ["a", "b", "c", "b"]
 
 
-def test_samples_are_photographs():
+def test_a_click_on_a_kernel_or_a_thumbnail_chooses_its_group(explorer, view):
+    shown = show(explorer, view)
+    look = explorer.look(shown.view.source, shown.view.image, shown.view.size)
+    groups, kh, kw = look.layers[shown.view.layer].kernel.shape[1:4]
+    choices = {
+        "kernels": (shown.kernels, lambda x, y: pictures.group_at(x, y, groups, kh, kw)),
+        "thumbnails": (shown.thumbnails, lambda x, y: pictures.thumbnail_at(look, shown.view.layer, x, y)),
+    }
+    for picture, (pixels, group) in choices.items():
+        height, width = pixels.shape[:2]
+        found = {group(x, y) for x in range(4, width, 9) for y in range(4, height, 9)}
+        assert found - {None} == set(range(groups)), picture
+        assert group_at(explorer, shown.view, picture, 9, 50).group == (group(9, 50) or 0)
+
+
+def test_a_sample_fits_the_network_and_an_own_image_stays(weights):
+    explorer = Explorer({"two.ckpt": weights}, samples())
+    color, grey = (explorer.images[name] for name in ("china", "digit 3"))
+    source = Source(None, weights)
+    assert (color.is_grey, grey.is_grey) == (False, True)
+    assert explorer.fitting(source, color) is color
+    assert explorer.fitting(source, grey) is color
+    own = photograph(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    assert explorer.fitting(source, own) is own
+
+
+def test_samples_are_photographs_and_digits():
     assert {name: tuple(pixels.shape) for name, pixels in samples().items()} == {
         "china": (3, 427, 640),
         "flower": (3, 427, 640),
+        "digit 3": (3, 8, 8),
+        "digit 8": (3, 8, 8),
     }

@@ -1,7 +1,7 @@
 """`involution explore`: a page for the browser that shows the kernels of a network on any image.
 
-It can be reached from this machine alone. With `--checkpoints` the checkpoints in a folder are offered beside the
-networks without training; any other can be dropped on the page.
+Only this machine can reach it. The checkpoints in `runs`, or in the folder of `--checkpoints`, are offered beside
+untrained networks, the newest first. Other checkpoints can be dropped on the page.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pathlib import Path
 
 from involution.cli.errors import Parser, UserError
 
+RUNS = Path("runs")
 ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Serve the page until the user interrupts it."""
     parser = Parser(prog="involution explore", description=__doc__)
-    parser.add_argument("--checkpoints", metavar="FOLDER", help="offer the checkpoints in this folder and below")
+    parser.add_argument("--checkpoints", metavar="FOLDER", help="with checkpoints, in it or below (default: runs)")
     parser.add_argument("--port", type=int, help="of the page; by default the first that is free from 7860 on")
     given = parser.parse_args(arguments)
     if given.port is not None and not 1 <= given.port <= 65535:
         raise UserError(f"--port: expected 1 to 65535, got {given.port}")
-    checkpoints = _find(Path(given.checkpoints)) if given.checkpoints else {}
+    checkpoints = _find(Path(given.checkpoints)) if given.checkpoints else _newest(RUNS)
     if find_spec("gradio") is None:
         raise UserError("explore: expected the package gradio, got none; pip install 'involution[explore]'")
 
@@ -51,7 +52,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
 def _find(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"--checkpoints: expected a folder, got {folder}, which is not a folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file())
+    files = _newest(folder)
     if not files:
         raise UserError(f"--checkpoints: expected files ending in {', '.join(ENDINGS)}, got {folder} with none")
+    return files
+
+
+def _newest(folder: Path) -> dict[str, Path]:
+    """Return the checkpoints in a folder and below by their relative names, the newest first."""
+    files = [path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file()]
+    files.sort(key=lambda path: (-path.stat().st_mtime, path))
     return {str(path.relative_to(folder)): path for path in files}

@@ -64,6 +64,11 @@ class Photograph:
     pixels: Tensor
     key: str
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether the three channels are equal."""
+        return bool((self.pixels == self.pixels[:1]).all())
+
 
 @dataclass(frozen=True)
 class Source:
@@ -98,6 +103,17 @@ class Explorer:
             return self._networks.get(source, lambda: load_network(source.name, source.checkpoint))
         except ValueError as error:
             raise ValueError(_without_folder(error, source.checkpoint)) from None
+
+    def fitting(self, source: Source, image: Photograph) -> Photograph:
+        """Return `image`, or another sample if it is a sample with other channels, grey or color, than the network has.
+
+        Raises:
+            ValueError: see `load_network`.
+        """
+        if image.key not in {sample.key for sample in self.images.values()}:
+            return image
+        fits = [sample for sample in self.images.values() if sample.is_grey == (self.network(source).channels == 1)]
+        return image if not fits or image.key in {sample.key for sample in fits} else fits[0]
 
     def look(self, source: Source, image: Photograph, size: int) -> Look:
         """Return the look of a network at an image, from the cache if it is there."""
@@ -135,11 +151,17 @@ def _without_folder(error: ValueError, path: Path | None) -> str:
 
 
 def samples() -> dict[str, Tensor]:
-    """Return the two photographs bundled with scikit-learn."""
-    from sklearn.datasets import load_sample_images
+    """Return the two photographs and two of the handwritten digits that are bundled with scikit-learn."""
+    from sklearn.datasets import load_digits, load_sample_images
 
-    bundle = load_sample_images()
-    return {
+    bundle, digits = load_sample_images(), load_digits()
+    photographs = {
         Path(name).stem: torch.from_numpy(image.copy()).movedim(2, 0)
         for name, image in zip(bundle.filenames, bundle.images, strict=True)
     }
+    grey = torch.from_numpy(digits.images[[3, 8]] * (255 / 16)).round().to(torch.uint8)
+    drawn = {
+        f"digit {label}": image.expand(3, -1, -1).contiguous()
+        for label, image in zip(digits.target[[3, 8]], grey, strict=True)
+    }
+    return {**photographs, **drawn}

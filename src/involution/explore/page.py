@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
 from involution.explore.explorer import Explorer, Source, read_photograph
 from involution.explore.pictures import shown_size
-from involution.explore.views import View, show
+from involution.explore.views import Shown, View, group_at, show
 
 INTRODUCTION = """# Generated kernels
 An involution generates a kernel at every pixel. The map shows the sum of the kernels of one group of channels, red
-above zero, blue below. **Click a pixel** to show its kernels and their window on the image."""
+above zero, blue below. **Click a pixel** to show its kernels and their window on the image, **a small map or a
+kernel** to show its group."""
 
 CSS = """
 .gradio-container {max-width: 1500px !important; margin: auto}
@@ -24,6 +26,8 @@ CSS = """
 .legend {display: flex; align-items: center; gap: 8px; font-variant-numeric: tabular-nums}
 .legend i {flex: 1; height: 12px; background: linear-gradient(to right, #053061, #4393c3, #f7f7f7, #d6604d, #67001f)}
 .picture img {cursor: crosshair}
+.choice img {cursor: pointer}
+@media (max-width: 600px) {.gradio-container .column {min-width: 100% !important}}
 """
 
 
@@ -48,6 +52,7 @@ class Panel:
     message: gr.HTML
     heat: gr.Image
     legend: gr.HTML
+    thumbnails: gr.Image
     kernels: gr.Image
     window: gr.Image
     classes: gr.Label
@@ -57,13 +62,16 @@ class Panel:
         """The components that change with the view."""
         return [
             *(self.view, self.message, self.network, self.sample, self.layer, self.group, self.size),
-            *(self.heat, self.legend, self.kernels, self.window, self.classes),
+            *(self.heat, self.legend, self.thumbnails, self.kernels, self.window, self.classes),
         ]
 
 
 def create_page(explorer: Explorer) -> gr.Blocks:
     """Return the page, to be launched by `serve`."""
-    start = View(next(iter(explorer.sources.values())), next(iter(explorer.images.values())))
+    source, *_ = explorer.sources.values()
+    image, *others = explorer.images.values()
+    start = View(source, image)
+    beside_it = replace(start, image=others[0] if others else image)  # compare begins with two images
     page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
     with page:
         gr.Markdown(INTRODUCTION)
@@ -72,24 +80,27 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             with gr.Column(min_width=320):
                 first = _panel(explorer, start, "a")
             with gr.Column(min_width=320, visible=False) as beside:
-                second = _panel(explorer, start, "b")
+                gr.Markdown("## The second")
+                second = _panel(explorer, beside_it, "b")
         for panel in (first, second):
             _connect_choices(explorer, panel)
             _connect_clicks(explorer, panel, (first, second), compare)
         compare.change(lambda on: gr.Column(visible=on), compare, beside, **HIDDEN)
-        page.load(
-            lambda: {k: v for panel in (first, second) for k, v in _update(explorer, panel, lambda: start).items()},
-            None,
-            [*first.outputs, *second.outputs],
-            **HIDDEN,
-        )
+
+        def load(request: gr.Request) -> Updates:
+            one = _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
+            other = _update(explorer, second, lambda: _fitting(explorer, beside_it))
+            return {**one, **other}
+
+        page.load(load, None, [*first.outputs, *second.outputs], **HIDDEN)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
 
 def _panel(explorer: Explorer, start: View, name: str) -> Panel:
     choice: dict[str, Any] = {"interactive": True, "filterable": False}
-    picture: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png", "show_label": False}
+    picture: dict[str, Any] = {"interactive": False, "buttons": ["download"], "format": "png", "show_label": False}
+    choosing = {**picture, "buttons": [], "elem_classes": "choice"}
     networks, images = [*explorer.sources, OWN_CHECKPOINT], [*explorer.images, OWN_IMAGE]
     with gr.Row():
         network = gr.Dropdown(networks, label="Network", elem_id=f"network-{name}", **choice)
@@ -107,10 +118,12 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
             gr.Markdown("**Sum of the kernel at every pixel**")
             heat = gr.Image(label="Heat map", elem_id=f"heat-{name}", elem_classes="picture", **picture)
             legend = gr.HTML(elem_id=f"legend-{name}")
+            gr.Markdown("**All groups of the layer**")
+            thumbnails = gr.Image(label="Groups", elem_id=f"thumbnails-{name}", **choosing)
             classes = gr.Label(label="Predicted classes", elem_id=f"classes-{name}", show_heading=False)
         with gr.Column(scale=4, min_width=360):
             gr.Markdown("**Kernels of all groups**")
-            kernels = gr.Image(label="Kernels", elem_id=f"kernels-{name}", **picture)
+            kernels = gr.Image(label="Kernels", elem_id=f"kernels-{name}", elem_classes="choice", **picture)
             gr.Markdown("**The kernel over its window of the image**")
             window = gr.Image(label="Window", elem_id=f"window-{name}", **picture)
     return Panel(
@@ -125,6 +138,7 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
         message=message,
         heat=heat,
         legend=legend,
+        thumbnails=thumbnails,
         kernels=kernels,
         window=window,
         classes=classes,
@@ -136,13 +150,13 @@ def _connect_choices(explorer: Explorer, panel: Panel) -> None:
         def update(view: View, value: Any) -> Updates:
             return _update(explorer, panel, lambda: change(view, value))
 
-        event(update, [panel.view, component], panel.outputs, show_progress="hidden", **HIDDEN)
+        event(update, [panel.view, component], panel.outputs, show_progress_on=panel.heat, **HIDDEN)
 
     def network(view: View, name: str) -> View:
         source = explorer.sources.get(name, view.own_source)
         if source is None:
             raise ValueError("checkpoint: expected an uploaded file, got none")
-        return replace(view, source=source, size=0)
+        return _fitting(explorer, replace(view, source=source, size=0))
 
     def sample(view: View, name: str) -> View:
         image = explorer.images.get(name, view.own_image)
@@ -156,7 +170,7 @@ def _connect_choices(explorer: Explorer, panel: Panel) -> None:
 
     def checkpoint(view: View, path: str) -> View:
         source = Source(None, Path(path))
-        return replace(view, source=source, own_source=source, size=0)
+        return _fitting(explorer, replace(view, source=source, own_source=source, size=0))
 
     on(panel.network.input, panel.network, network)
     on(panel.sample.input, panel.sample, sample)
@@ -190,6 +204,52 @@ def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Pan
         **HIDDEN,
     )
 
+    def choose(picture: str) -> Callable[[View, gr.SelectData], Updates]:
+        def update(view: View, event: gr.SelectData) -> Updates:
+            return _update(explorer, clicked, lambda: group_at(explorer, view, picture, *event.index))
+
+        return update
+
+    for picture, component in (("kernels", clicked.kernels), ("thumbnails", clicked.thumbnails)):
+        component.select(choose(picture), clicked.view, clicked.outputs, show_progress="hidden", **HIDDEN)
+
+
+def _fitting(explorer: Explorer, view: View) -> View:
+    """Return the view with a sample that fits the network."""
+    return replace(view, image=explorer.fitting(view.source, view.image))
+
+
+def _linked(explorer: Explorer, start: View, query: Mapping[str, str]) -> View:
+    """Return the view of a link of the page; what the link lacks or spells wrongly is that of `start`."""
+    source = explorer.sources.get(query.get("network", ""), start.source)
+    image = explorer.images.get(query.get("image", "")) or explorer.fitting(source, start.image)
+    x, y, group = (query.get(name, "") for name in ("x", "y", "group"))
+    place = (int(x) / 1000, int(y) / 1000) if x.isdecimal() and y.isdecimal() else start.place
+    return View(
+        source,
+        image,
+        layer=query.get("layer", ""),
+        group=int(group) if group.isdecimal() and len(group) < 6 else 0,
+        place=(min(place[0], 1.0), min(place[1], 1.0)),
+    )
+
+
+def _link(network: str, image: str, view: View) -> str:
+    """Return a link to the view, empty if it shows an uploaded file."""
+    if network == OWN_CHECKPOINT or image == OWN_IMAGE:
+        return ""
+    place = {name: round(part * 1000) for name, part in zip("xy", view.place, strict=True)}
+    query = urlencode({"network": network, "image": image, "layer": view.layer, "group": view.group, **place})
+    return f'; <a href="?{html.escape(query)}">link to this view</a>'
+
+
+def _names(explorer: Explorer, shown: Shown) -> tuple[str, str]:
+    """Return the displayed names of network and image."""
+    view = shown.view
+    networks = (name for name, source in explorer.sources.items() if source == view.source)
+    images = (name for name, image in explorer.images.items() if image.key == view.image.key)
+    return next(networks, OWN_CHECKPOINT), next(images, OWN_IMAGE)
+
 
 def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Updates:
     """Return the new values of a panel's components; on a wrong input, the message only."""
@@ -199,19 +259,20 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
         return {panel.message: f"<p>{html.escape(str(error))}</p>"}
     view = shown.view
     end = f"{shown.end:.2g}"
-    legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{html.escape(shown.facts)}</small>'
-    networks = (name for name, source in explorer.sources.items() if source == view.source)
-    images = (name for name, image in explorer.images.items() if image.key == view.image.key)
+    network, image = _names(explorer, shown)
+    facts = html.escape(shown.facts) + _link(network, image, view)
+    legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{facts}</small>'
     return {
         panel.view: view,
         panel.message: "",
-        panel.network: next(networks, OWN_CHECKPOINT),
-        panel.sample: next(images, OWN_IMAGE),
+        panel.network: network,
+        panel.sample: image,
         panel.layer: gr.Dropdown(choices=shown.layers, value=view.layer),
         panel.group: gr.Dropdown(choices=list(range(shown.groups)), value=view.group),
         panel.size: view.size,
         panel.heat: shown.heat,
         panel.legend: legend,
+        panel.thumbnails: shown.thumbnails,
         panel.kernels: shown.kernels,
         panel.window: shown.window,
         panel.classes: gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),

@@ -20,6 +20,7 @@ Place = tuple[float, float]
 SIDE = 640  # pixels, of the longer side of a picture
 TAP = 9  # pixels of the picture, of one tap in a sheet of kernels
 COLUMNS = 6  # kernels side by side
+TITLE, LABEL = 26, 16  # pixels of the picture, above a sheet and above its rows
 
 
 def heat_picture(image: Tensor, look: Look, layer: str, group: int, place: Place) -> Picture:
@@ -57,6 +58,45 @@ def kernels_picture(look: Look, layer: str, place: Place) -> Picture:
         _sheet(mean, end, "mean over the image"),
     ]
     return np.concatenate(sheets)
+
+
+def group_at(x: int, y: int, groups: int, kh: int, kw: int) -> int | None:
+    """Return the group whose kernel is at a pixel of `kernels_picture`, None between kernels."""
+    rows, high = -(-groups // COLUMNS), (kh + 1) * TAP + LABEL
+    y %= TITLE + rows * high  # either sheet
+    row, column = (y - TITLE) // high, x // ((kw + 1) * TAP)
+    group = row * COLUMNS + column
+    return group if y >= TITLE and column < COLUMNS and group < groups else None
+
+
+def groups_picture(look: Look, layer: str, group: int) -> Picture:
+    """Draw the heat maps of all groups as thumbnails, with a frame around the selected one."""
+    heat = look.layers[layer].kernel[0].sum((1, 2))
+    width, height = _thumbnail(look)
+    columns, rows = SIDE // width, -(-len(heat) // (SIDE // width))
+    sheet = Image.new("RGB", (min(columns, len(heat)) * width, rows * height), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for g, values in enumerate(heat):
+        x, y = g % columns * width, g // columns * height
+        tile = Image.fromarray(colors.colors(values, colors.limit(values)))
+        sheet.paste(tile.resize((width - 6, height - 6), Image.Resampling.BILINEAR), (x + 3, y + 3))
+        if g == group:
+            drawing.rectangle([x, y, x + width - 1, y + height - 1], outline="black", width=3)
+        drawing.text((x + 6, y + 4), str(g), fill="black", stroke_width=2, stroke_fill="white")
+    return np.asarray(sheet)
+
+
+def thumbnail_at(look: Look, layer: str, x: int, y: int) -> int | None:
+    """Return the group at a pixel of `groups_picture`, None outside."""
+    width, height = _thumbnail(look)
+    group = y // height * (SIDE // width) + x // width
+    return group if group < look.layers[layer].kernel.shape[1] else None
+
+
+def _thumbnail(look: Look) -> tuple[int, int]:
+    height, width = look.image.shape[-2:]
+    wide = SIDE // 8
+    return wide, max(12, min(2 * wide, round(wide * height / width)))
 
 
 def window_picture(image: Tensor, look: Look, layer: str, group: int, place: Place) -> Picture:
@@ -112,18 +152,18 @@ def _sheet(kernels: Tensor, end: float, title: str) -> Picture:
     font = ImageFont.load_default(14)
     count, kh, kw = kernels.shape
     columns, width = min(COLUMNS, count), max(COLUMNS * (kw + 1) * TAP, 420)
-    strips = [np.full((26, width, 3), 255, np.uint8)]
+    strips = [np.full((TITLE, width, 3), 255, np.uint8)]
     for start in range(0, count, columns):
         row = kernels[start : start + columns]
-        strip = np.full(((kh + 1) * TAP + 16, width, 3), 255, np.uint8)
+        strip = np.full(((kh + 1) * TAP + LABEL, width, 3), 255, np.uint8)
         tiles = mosaic(row[None], end).repeat(TAP, 0).repeat(TAP, 1)
-        strip[16 : 16 + tiles.shape[0], : tiles.shape[1]] = tiles
+        strip[LABEL : LABEL + tiles.shape[0], : tiles.shape[1]] = tiles
         strips.append(strip)
     sheet = Image.fromarray(np.concatenate(strips))
     drawing = ImageDraw.Draw(sheet)
     drawing.text((2, 4), title, fill="black", font=font)
     for g in range(count):
-        x, y = (g % columns) * (kw + 1) * TAP, 26 + (g // columns) * ((kh + 1) * TAP + 16)
+        x, y = (g % columns) * (kw + 1) * TAP, TITLE + (g // columns) * ((kh + 1) * TAP + LABEL)
         drawing.text((x + 1, y), str(g), fill=(90, 90, 90), font=ImageFont.load_default(12))
-        drawing.rectangle([x, y + 16, x + kw * TAP - 1, y + 15 + kh * TAP], outline=(150, 150, 150))
+        drawing.rectangle([x, y + LABEL, x + kw * TAP - 1, y + LABEL - 1 + kh * TAP], outline=(150, 150, 150))
     return np.asarray(sheet)

@@ -42,6 +42,7 @@ class Shown:
     layers: list[str]
     groups: int
     heat: Picture
+    thumbnails: Picture
     end: float  # limit of the colour scale
     kernels: Picture
     window: Picture
@@ -70,12 +71,22 @@ def show(explorer: Explorer, view: View) -> Shown:
         list(look.layers),
         groups,
         pictures.heat_picture(view.image.pixels, look, view.layer, view.group, view.place),
+        pictures.groups_picture(look, view.layer, view.group),
         pictures.scale(look, view.layer, view.group),
         pictures.kernels_picture(look, view.layer, view.place),
         pictures.window_picture(view.image.pixels, look, view.layer, view.group, view.place),
         look.classes,
         f"row {i} of {rows}, column {j} of {columns}; {groups} groups, window {kh} x {kw}",
     )
+
+
+def group_at(explorer: Explorer, view: View, picture: str, x: int, y: int) -> View:
+    """Return the view of the group at a pixel of the picture "kernels" or "thumbnails"; the same view beside them."""
+    look = explorer.look(view.source, view.image, view.size)
+    groups, kh, kw = look.layers[view.layer].kernel.shape[1:4]
+    of_thumbnails = picture == "thumbnails"
+    group = pictures.thumbnail_at(look, view.layer, x, y) if of_thumbnails else pictures.group_at(x, y, groups, kh, kw)
+    return view if group is None else replace(view, group=group)
 
 
 def default_layer(look: Look) -> str:
