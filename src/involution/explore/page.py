@@ -85,14 +85,16 @@ def create_page(explorer: Explorer) -> gr.Blocks:
         for panel in (first, second):
             _connect_choices(explorer, panel)
             _connect_clicks(explorer, panel, (first, second), compare)
-        compare.change(lambda on: gr.Column(visible=on), compare, beside, **HIDDEN)
 
         def load(request: gr.Request) -> Updates:
-            one = _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
-            other = _update(explorer, second, lambda: _fitting(explorer, beside_it))
-            return {**one, **other}
+            return _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
 
-        page.load(load, None, [*first.outputs, *second.outputs], **HIDDEN)
+        def show_second(on: bool, view: View) -> Updates:
+            drawn = _update(explorer, second, lambda: _fitting(explorer, view)) if on else {}
+            return {beside: gr.Column(visible=on), **drawn}
+
+        page.load(load, None, first.outputs, **HIDDEN)
+        compare.change(show_second, [compare, second.view], [beside, *second.outputs], **HIDDEN)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
