@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
@@ -103,6 +104,14 @@ class Explorer:
             return self._networks.get(source, lambda: load_network(source.name, source.checkpoint))
         except ValueError as error:
             raise ValueError(_without_folder(error, source.checkpoint)) from None
+
+    def readable(self) -> Source:
+        """Return the first source whose network can be read."""
+        for source in self.sources.values():
+            with contextlib.suppress(ValueError):
+                self.network(source)
+                return source
+        raise ValueError("checkpoint: expected a network that can be read, got none")
 
     def fitting(self, source: Source, image: Photograph) -> Photograph:
         """Return `image`, or another sample if it is a sample with other channels, grey or color, than the network has.

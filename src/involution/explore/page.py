@@ -89,12 +89,13 @@ def create_page(explorer: Explorer) -> gr.Blocks:
         def load(request: gr.Request) -> Updates:
             return _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
 
-        def show_second(on: bool, view: View) -> Updates:
+        def show_second(on: bool, one: View, view: View) -> Updates:
+            view = view if view.layer else replace(view, source=one.source)  # the first time: the same network
             drawn = _update(explorer, second, lambda: _fitting(explorer, view)) if on else {}
             return {beside: gr.Column(visible=on), **drawn}
 
         page.load(load, None, first.outputs, **HIDDEN)
-        compare.change(show_second, [compare, second.view], [beside, *second.outputs], **HIDDEN)
+        compare.change(show_second, [compare, first.view, second.view], [beside, *second.outputs], **HIDDEN)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
@@ -223,7 +224,7 @@ def _fitting(explorer: Explorer, view: View) -> View:
 
 def _linked(explorer: Explorer, start: View, query: Mapping[str, str]) -> View:
     """Return the view of a link of the page; what the link lacks or spells wrongly is that of `start`."""
-    source = explorer.sources.get(query.get("network", ""), start.source)
+    source = explorer.sources.get(query.get("network", "")) or explorer.readable()
     image = explorer.images.get(query.get("image", "")) or explorer.fitting(source, start.image)
     x, y, group = (query.get(name, "") for name in ("x", "y", "group"))
     place = (int(x) / 1000, int(y) / 1000) if x.isdecimal() and y.isdecimal() else start.place
