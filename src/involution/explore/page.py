@@ -68,9 +68,8 @@ class Panel:
 
 def create_page(explorer: Explorer) -> gr.Blocks:
     """Return the page, to be launched by `serve`."""
-    source, *_ = explorer.sources.values()
     image, *others = explorer.images.values()
-    start = View(source, image)
+    start = View(explorer.readable(), image)
     beside_it = replace(start, image=others[0] if others else image)  # compare begins with two images
     page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
     with page:
@@ -224,7 +223,7 @@ def _fitting(explorer: Explorer, view: View) -> View:
 
 def _linked(explorer: Explorer, start: View, query: Mapping[str, str]) -> View:
     """Return the view of a link of the page; what the link lacks or spells wrongly is that of `start`."""
-    source = explorer.sources.get(query.get("network", "")) or explorer.readable()
+    source = explorer.sources.get(query.get("network", ""), start.source)
     image = explorer.images.get(query.get("image", "")) or explorer.fitting(source, start.image)
     x, y, group = (query.get(name, "") for name in ("x", "y", "group"))
     place = (int(x) / 1000, int(y) / 1000) if x.isdecimal() and y.isdecimal() else start.place
