@@ -32,10 +32,11 @@ class Span(nn.Sequential):
         quantization and offloading. Hooks for all modules (`register_module_forward_hook`) do not count.
         """
         conv = self.get_submodule("conv")
-        return type(self) is Span and len(self) == 1 and type(conv) in CONVOLUTIONS and not _hooked(self, conv)
+        return type(self) is Span and len(self) == 1 and type(conv) in CONVOLUTIONS and not hooked(self, conv)
 
 
-def _hooked(*modules: nn.Module) -> bool:
+def hooked(*modules: nn.Module) -> bool:
+    """Return whether a call of one of the modules runs a hook, or another function in place of its `forward`."""
     return any(
         module._forward_hooks
         or module._forward_pre_hooks

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from involution.layers import Involution2d
+from involution.layers.span import hooked
 from involution.models.skeleton.trunk import Bottleneck
 from involution.ops.bottleneck import pack, pack_span, to_panels, unpack
 from involution.ops.geometry import same_padding
@@ -90,15 +91,21 @@ def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
     """Return whether the operator computes the same function as the block."""
     if not isinstance(block, Bottleneck) or not isinstance(block.conv2, Involution2d):
         return False
-    mixer, weight = block.conv2, block.conv1.weight
-    norms = [block.bn1, block.bn2, block.bn3]
+    convs, norms = [block.conv1, block.conv3], [block.bn1, block.bn2, block.bn3]
     if not isinstance(block.downsample, nn.Identity):
         if not (isinstance(block.downsample, nn.Sequential) and len(block.downsample) == 2):
             return False
+        convs.append(block.downsample[0])
         norms.append(block.downsample[1])
+    if not all(type(conv) is nn.Conv2d and conv.kernel_size == (1, 1) and conv.groups == 1 for conv in convs):
+        return False
     channels = [block.conv1.in_channels, block.conv3.out_channels]
     acts = [block.act1, block.act2, block.act3]
-    return _takes(mixer, weight, norms, acts) and all(count % 16 == 0 for count in channels)
+    return (
+        all(count % 16 == 0 for count in channels)
+        and _takes(block.conv2, block.conv1.weight, norms, acts)
+        and not hooked(*block.modules())
+    )
 
 
 def is_fusable_stem(stem: nn.Module, pool: nn.Module) -> TypeGuard[nn.Sequential]:
@@ -110,6 +117,8 @@ def is_fusable_stem(stem: nn.Module, pool: nn.Module) -> TypeGuard[nn.Sequential
         return False
     convs, norms, acts = zip(*(cast(nn.Sequential, layer) for layer in outer), strict=True)
     if not all(type(conv) is nn.Conv2d for conv in convs) or type(pool) is not nn.MaxPool2d:
+        return False
+    if hooked(pool, *stem.modules()):
         return False
     forms = [
         (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode) for conv in convs

@@ -20,9 +20,11 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | 
     """Return a copy of `model` that is faster in inference and gives the same outputs.
 
     One operator computes every bottleneck block with an involution, see `FusedBottleneck` and docs/cpu.md, and one
-    the stem and its max pooling, see `FusedStem`. Elsewhere
+    the stem and its max pooling, see `FusedStem`. Stems and blocks with forward hooks are left as they are. Elsewhere
     every batch norm that follows a convolution is folded into its weights, γ/√(σ² + ε)·W. Images and weights are laid
     out channels last, the layout that the operators are optimized for. No compiler is needed.
+
+    Blocks of the copy write to the memory of their input: a hook that is registered on one must clone what it keeps.
 
     Args:
         model: any network that `torch.fx` can trace, ours and most of timm's, with outputs of any structure.
