@@ -91,7 +91,8 @@ def is_fusable(block: nn.Module) -> TypeGuard[Bottleneck]:
     """Return whether the operator computes the same function as the block."""
     if not isinstance(block, Bottleneck) or not isinstance(block.conv2, Involution2d):
         return False
-    convs, norms = [block.conv1, block.conv3], [block.bn1, block.bn2, block.bn3]
+    convs: list[Any] = [block.conv1, block.conv3]
+    norms: list[Any] = [block.bn1, block.bn2, block.bn3]
     if not isinstance(block.downsample, nn.Identity):
         if not (isinstance(block.downsample, nn.Sequential) and len(block.downsample) == 2):
             return False
