@@ -17,6 +17,7 @@ namespace {
 #include "loops/spanned.h"
 #include "loops/spanned_backward.h"
 #include "bottleneck/operand.h"
+#include "bottleneck/arena.h"
 #include "bottleneck/products.h"
 #include "bottleneck/pairs.h"
 #include "bottleneck/pass.h"
