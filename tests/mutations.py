@@ -138,7 +138,7 @@ MUTATIONS = [
     Mutation(
         "vmap over channels puts the samples at another dimension",
         f"{OPS}/vmap.py",
-        "return y.unflatten(1, mapped.shape[1:3]), 2",
+        "return y.unflatten(1, mapped.shape[1:3]), at",
         "return y.unflatten(1, mapped.shape[1:3]), 1",
         "tests/ops/test_function_transforms.py",
     ),
@@ -181,8 +181,8 @@ MUTATIONS = [
     Mutation(
         "depth's dilation ignored in three dimensions",
         f"{OPS}/ranks.py",
-        "yield _planes(x[:, :, t * dilation : t * dilation + reach : stride])",
-        "yield _planes(x[:, :, t : t + reach : stride])",
+        "seen = x[:, :, t * dilation : t * dilation + reach : stride]",
+        "seen = x[:, :, t : t + reach : stride]",
         "tests/ops/test_ranks.py",
     ),
     Mutation(

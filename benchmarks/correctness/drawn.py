@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from involution.ops import reference, spanned
+from involution.ops import axes, reference, spanned
 
 DTYPES = {"float64": 1e-14, "float32": 4e-6, "bfloat16": 4e-3, "float16": 5e-4}
 """Largest error allowed, relative to the largest value of a result or to 1 if that is larger."""
@@ -36,11 +36,13 @@ class Case:
     dilation: tuple[int, int]
     reduced: int
     bias: bool
+    scale: tuple[int, int]
+    interleaved: bool
     seed: int
 
     @property
     def out(self) -> list[int]:
-        """Rows and columns of the result."""
+        """Rows and columns of windows, of which the result has `scale` times as many."""
         sizes = zip(self.size, self.padding, self.dilation, self.window, self.stride, strict=True)
         return [max((n + 2 * p - d * (k - 1) - 1) // s + 1, 1) for n, p, d, k, s in sizes]
 
@@ -66,6 +68,8 @@ def draw(seed: int) -> Case:
         dilation=pair(1, 5) if choose.random() < 0.4 else (1, 1),
         reduced=choose.choice([1, 4, 15, 16, 33]),
         bias=choose.random() < 0.7,
+        scale=pair(1, 4) if choose.random() < 0.4 else (1, 1),
+        interleaved=choose.random() < 0.3,
         seed=seed,
     )
 
@@ -74,10 +78,11 @@ def tensors(case: Case, device: torch.device | str = "cpu") -> dict[str, Tensor]
     """Create the arguments, the same for every device."""
     generator = torch.Generator().manual_seed(case.seed)
     taps, channels = case.groups * case.window[0] * case.window[1], case.groups * case.group_channels
+    scaled = [n * s for n, s in zip(case.out, case.scale, strict=True)]
     shapes = {
         "x": [case.batch, channels, *case.size],
-        "kernel": [case.batch, taps, *case.out],
-        "grad": [case.batch, channels, *case.out],
+        "kernel": [case.batch, taps, *scaled],
+        "grad": [case.batch, channels, *scaled],
         "reduced": [case.batch, case.reduced, *case.out],
     }
     dtype = getattr(torch, case.dtype)
@@ -87,6 +92,11 @@ def tensors(case: Case, device: torch.device | str = "cpu") -> dict[str, Tensor]
 
     made = {name: place(normal(shape), how) for (name, shape), how in zip(shapes.items(), case.memory, strict=True)}
     made["kernel"] = made["kernel"].unflatten(1, (case.groups, *case.window))
+    made["spanned x"], made["spanned grad"] = made["x"], made["grad"][..., : case.out[0], : case.out[1]]
+    if max(case.scale) > 1:
+        made["kernel"], made["grad"] = (axes.split_pixels(made[name], case.scale) for name in ("kernel", "grad"))
+    if case.interleaved:
+        made["x"], made["grad"] = (axes.split_channels(made[name], case.groups) for name in ("x", "grad"))
     made["weight"] = normal([taps, case.reduced])
     made["bias"] = normal([taps])
     return made
@@ -113,8 +123,8 @@ def computed(case: Case, t: dict[str, Tensor], ops: Any = torch.ops.involution) 
     yield "y", ops.involution2d(t["x"], t["kernel"], *geometry)
     yield "grad_x", ops.involution2d_grad_x(t["grad"], t["kernel"], list(case.size), *geometry)
     yield "grad_kernel", ops.involution2d_grad_kernel(t["grad"], t["x"], case.groups, window, *geometry)
-    yield "spanned y", ops.involution2d_spanned(t["x"], *span)
-    grads = ops.involution2d_spanned_backward(t["grad"], t["x"], *span)
+    yield "spanned y", ops.involution2d_spanned(t["spanned x"], *span)
+    grads = ops.involution2d_spanned_backward(t["spanned grad"], t["spanned x"], *span)
     for name, grad in zip(("x", "reduced", "weight", "bias"), grads, strict=True):
         yield f"spanned grad_{name}", grad
 
@@ -125,14 +135,14 @@ def expected(case: Case, t: dict[str, Tensor]) -> dict[str, Tensor]:
     geometry = (list(case.stride), list(case.padding), list(case.dilation))
     size, window, bias = list(case.size), list(case.window), t["bias"] if case.bias else None
     kernel = spanned.span(t["reduced"], t["weight"], bias, case.groups, window)
-    grad_kernel = reference.involution2d_grad_kernel(t["grad"], t["x"], case.groups, window, *geometry)
-    taps = grad_kernel.flatten(1, 3)
+    x, grad = t["spanned x"], t["spanned grad"]
+    taps = reference.involution2d_grad_kernel(grad, x, case.groups, window, *geometry).flatten(1, 3)
     return {
         "y": reference.involution2d(t["x"], t["kernel"], *geometry),
         "grad_x": reference.involution2d_grad_x(t["grad"], t["kernel"], size, *geometry),
-        "grad_kernel": grad_kernel,
-        "spanned y": reference.involution2d(t["x"], kernel, *geometry),
-        "spanned grad_x": reference.involution2d_grad_x(t["grad"], kernel, size, *geometry),
+        "grad_kernel": reference.involution2d_grad_kernel(t["grad"], t["x"], case.groups, window, *geometry),
+        "spanned y": reference.involution2d(x, kernel, *geometry),
+        "spanned grad_x": reference.involution2d_grad_x(grad, kernel, size, *geometry),
         "spanned grad_reduced": torch.einsum("bthw,tr->brhw", taps, t["weight"]),
         "spanned grad_weight": torch.einsum("bthw,brhw->tr", taps, t["reduced"]),
         "spanned grad_bias": taps.sum((0, 2, 3)) if case.bias else taps.new_empty(0),

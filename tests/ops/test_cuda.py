@@ -92,6 +92,16 @@ def test_what_does_not_fit_is_served_by_the_reference(monkeypatch, status, call)
     assert torch.equal(cuda.serve("involution2d", *call), reference.involution2d(*call))
 
 
+def test_scale_and_interleaved_groups_are_served_by_the_reference(monkeypatch, status, call):
+    monkeypatch.setattr(driver, "_active", SimpleNamespace(utils=None))
+    monkeypatch.setattr(cuda, "implementation", lambda name: pytest.fail("Triton was asked"))
+    x, kernel, *geometry = call
+    split = kernel.unsqueeze(5).unsqueeze(7)
+    for arguments in ((x.unflatten(1, (2, 2)), kernel), (x, split)):
+        got = cuda.serve("involution2d", *arguments, *geometry)
+        assert torch.equal(got, reference.involution2d(*arguments, *geometry))
+
+
 def test_windows_too_wide_for_registers_are_refused():
     with pytest.raises(OutOfResources, match="taps"):
         launch.tile(4, 16, 4 * launch.power(17), 2, True)

@@ -55,7 +55,9 @@ def _devices() -> list[dict[str, Any]]:
         triton = cuda.status()
         served = _implementations("CUDA", "Triton") if triton["loaded"] else dict.fromkeys(DTYPES, REFERENCE)
         name = torch.cuda.get_device_name(index)
-        devices.append({"device": f"cuda:{index}", "name": name, "implementation": served, "hint": triton["reason"]})
+        devices.append(
+            {"device": f"cuda:{index}", "name": name, "implementation": served, "hint": triton["reason"] or cuda.LIMITS}
+        )
     if torch.backends.mps.is_available():
         served = _implementations("MPS", "")
         devices.append({"device": "mps", "name": platform.processor(), "implementation": served, "hint": None})

@@ -31,6 +31,7 @@ from involution.ops.geometry import (
     check_span,
     per_axis,
     resolve,
+    scales,
     sizes_are_symbols,
 )
 from involution.ops.ranks import aggregate, aggregate_spanned, correlate
@@ -54,10 +55,21 @@ def _overridable(function: F) -> F:
 
 
 @_overridable
-def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
+def involution2d(
+    x: Tensor,
+    kernel: Tensor,
+    stride: Size = 1,
+    padding: Padding = "same",
+    dilation: Size = 1,
+    scale: Size = 1,
+    interleaved: bool = False,
+) -> Tensor:
     """Sum every window of `x`, weighted by the kernel of its output pixel.
 
         y[b,c,i,j] = Σ_{u,v} kernel[b, c·G//C, u, v, i, j] · x[b, c, i·s + u·d − p, j·s + v·d − p]
+
+    With a `scale` n, n·n output pixels share a window: i//n and j//n take the place of i and j in the index of `x`.
+    With `interleaved` groups, c mod G takes the place of c·G//C. Neither copies `x` or the kernels.
 
     Li et al., "Involution", CVPR 2021, eq. 4. The window is not flipped; pixels outside `x` count as zero.
     Differentiable to every order, in reverse and forward mode; `torch.func` and `torch.vmap` work.
@@ -68,7 +80,9 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
             channels g·C/G to (g+1)·C/G − 1.
         stride, dilation: in pixels, an int or (vertical, horizontal).
         padding: rows and columns of zeros: an int; (vertical, horizontal), where each is an int for both sides or a
-            pair (front, behind); or "same": d·(K−1) in all, the smaller half of it in front, so that Ho = ⌈H/s⌉.
+            pair (front, behind); or "same": d·(K−1) in all, the smaller half of it in front, so that Ho = n·⌈H/s⌉.
+        scale: output pixels per window, an int or (vertical, horizontal).
+        interleaved: whether group g holds the channels g, g + G, g + 2·G, ... instead of neighbours.
 
     Returns:
         [B, C, Ho, Wo], dtype and memory format of `x`.
@@ -82,11 +96,19 @@ def involution2d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     tensor([[4., 6., 6.],
             [6., 9., 9.]])
     """
-    return _involution(x, kernel, 2, stride, padding, dilation)
+    return _involution(x, kernel, 2, stride, padding, dilation, scale, interleaved)
 
 
 @_overridable
-def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
+def involution1d(
+    x: Tensor,
+    kernel: Tensor,
+    stride: Size = 1,
+    padding: Padding = "same",
+    dilation: Size = 1,
+    scale: Size = 1,
+    interleaved: bool = False,
+) -> Tensor:
     """Sum every window of a sequence, weighted by the kernel of its output position.
 
         y[b,c,i] = Σ_u kernel[b, c·G//C, u, i] · x[b, c, i·s + u·d − p]
@@ -94,7 +116,8 @@ def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     Args:
         x: [B, C, L], floating point.
         kernel: [B, G, K, Lo], dtype and device of `x`.
-        stride, padding, dilation: as in `involution2d`; `padding=[(d * (K - 1), 0)]` makes the operator causal.
+        stride, padding, dilation, scale, interleaved: as in `involution2d`; `padding=[(d * (K - 1), 0)]` makes the
+            operator causal.
 
     Returns:
         [B, C, Lo], dtype of `x`.
@@ -105,11 +128,19 @@ def involution1d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     >>> involution1d(torch.ones(1, 1, 4), torch.ones(1, 1, 3, 4), padding=[(2, 0)])
     tensor([[[1., 2., 3., 3.]]])
     """
-    return _involution(x, kernel, 1, stride, padding, dilation)
+    return _involution(x, kernel, 1, stride, padding, dilation, scale, interleaved)
 
 
 @_overridable
-def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding = "same", dilation: Size = 1) -> Tensor:
+def involution3d(
+    x: Tensor,
+    kernel: Tensor,
+    stride: Size = 1,
+    padding: Padding = "same",
+    dilation: Size = 1,
+    scale: Size = 1,
+    interleaved: bool = False,
+) -> Tensor:
     """Sum every window of a volume, weighted by the kernel of its output voxel.
 
     The equation of `involution2d` with a third index; computed as a sum over the Kd slices of the window, each a
@@ -118,7 +149,8 @@ def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     Args:
         x: [B, C, D, H, W], floating point.
         kernel: [B, G, Kd, Kh, Kw, Do, Ho, Wo], dtype and device of `x`.
-        stride, padding, dilation: as in `involution2d`, an int or three of them.
+        stride, padding, dilation, scale: as in `involution2d`, an int or three of them.
+        interleaved: as in `involution2d`.
 
     Returns:
         [B, C, Do, Ho, Wo], dtype and memory format of `x`.
@@ -126,10 +158,19 @@ def involution3d(x: Tensor, kernel: Tensor, stride: Size = 1, padding: Padding =
     Raises:
         ValueError: as in `involution2d`.
     """
-    return _involution(x, kernel, 3, stride, padding, dilation)
+    return _involution(x, kernel, 3, stride, padding, dilation, scale, interleaved)
 
 
-def _involution(x: Tensor, kernel: Tensor, rank: int, stride: Size, padding: Padding, dilation: Size) -> Tensor:
+def _involution(
+    x: Tensor,
+    kernel: Tensor,
+    rank: int,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    scale: Size,
+    interleaved: bool,
+) -> Tensor:
     check_map("x", x, rank)
     if kernel.dim() != 2 + 2 * rank:
         axes = AXES[3 - rank :]
@@ -137,8 +178,9 @@ def _involution(x: Tensor, kernel: Tensor, rank: int, stride: Size, padding: Pad
         raise ValueError(f"kernel: expected [B, G, {layout}], got shape {list(kernel.shape)}")
     check_alike("kernel", kernel, "x", x)
     check_groups("kernel", kernel.shape[1], x.shape[1])
-    window, out = kernel.shape[2 : 2 + rank], kernel.shape[2 + rank :]
-    return aggregate(x, kernel, resolve("kernel", x.shape[2:], window, out, stride, padding, dilation))
+    window, out, repeats = kernel.shape[2 : 2 + rank], kernel.shape[2 + rank :], scales(scale, rank)
+    geometry = resolve("kernel", x.shape[2:], window, out, stride, padding, dilation, repeats)
+    return aggregate(x, kernel, geometry, repeats, interleaved)
 
 
 @_overridable
@@ -203,6 +245,8 @@ def local_products(
     stride: Size = 1,
     padding: Padding = "same",
     dilation: Size = 1,
+    scale: Size = 1,
+    interleaved: bool = False,
 ) -> Tensor:
     """Return the scalar products of every query with the keys in its window, one per group of channels.
 
@@ -217,7 +261,7 @@ def local_products(
         key: [B, C, *size], dtype and device of `query`.
         groups: G, a divisor of C.
         kernel_size: of the window, in pixels; an int or one per axis.
-        stride, padding, dilation: as in `involution2d`.
+        stride, padding, dilation, scale, interleaved: as in `involution2d`.
 
     Returns:
         [B, G, *window, *output size], dtype and memory format of `query`.
@@ -236,5 +280,6 @@ def local_products(
         raise ValueError(f"query: expected the {key.shape[1]} channels of key, got {query.shape[1]}")
     check_divisor("groups", groups, key.shape[1])
     window = per_axis("kernel_size", kernel_size, rank, least=1)
-    geometry = resolve("query", key.shape[2:], window, query.shape[2:], stride, padding, dilation)
-    return correlate(query, key, groups, window, geometry)
+    repeats = scales(scale, rank)
+    geometry = resolve("query", key.shape[2:], window, query.shape[2:], stride, padding, dilation, repeats)
+    return correlate(query, key, groups, window, geometry, repeats, interleaved)

@@ -31,7 +31,7 @@ Tangent = Callable[[Callable[..., Tensor], Any, Tensors, Numbers], Tensor]
 def _backward_y(needed: Sequence[bool], grad: Tensor, inputs: Sequence[Tensor], numbers: Numbers) -> Tensors:
     x, kernel = inputs
     return (
-        _ops.involution2d_grad_x(grad, kernel, x.shape[2:], *numbers) if needed[0] else None,
+        _ops.involution2d_grad_x(grad, kernel, x.shape[-2:], *numbers) if needed[0] else None,
         _ops.involution2d_grad_kernel(grad, x, kernel.shape[1], kernel.shape[2:4], *numbers) if needed[1] else None,
     )
 
@@ -51,7 +51,7 @@ def _backward_grad_kernel(
     (grad, x), (_, _, *geometry) = inputs, numbers
     return (
         _ops.involution2d(x, cotangent, *geometry) if needed[0] else None,
-        _ops.involution2d_grad_x(grad, cotangent, x.shape[2:], *geometry) if needed[1] else None,
+        _ops.involution2d_grad_x(grad, cotangent, x.shape[-2:], *geometry) if needed[1] else None,
     )
 
 

@@ -23,6 +23,7 @@ def resolve(
     stride: Size,
     padding: Padding,
     dilation: Size,
+    scale: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int], list[int]]:
     """Return stride, padding in front and dilation per axis; the padding at the end follows from the output size.
 
@@ -30,6 +31,7 @@ def resolve(
         carrier: name of the argument that has the size of the output.
         size, window, out: of the input, the kernel and the output, per axis.
         stride, padding, dilation: as given.
+        scale: output pixels per window and axis, as `scales` returns it.
 
     Raises:
         ValueError: the arguments do not describe an involution; the message names the invalid one.
@@ -41,8 +43,8 @@ def resolve(
     geometry = strides, [front for front, _ in sides], dilations
     if sizes_are_symbols():
         return geometry
-    for axis, n, k, d, s, (front, behind), given in zip(
-        AXES[3 - rank :], size, window, dilations, strides, sides, out, strict=True
+    for axis, n, k, d, s, (front, behind), repeats, given in zip(
+        AXES[3 - rank :], size, window, dilations, strides, sides, scale or [1] * rank, out, strict=True
     ):
         reach = d * (k - 1) + 1
         expected = (n + front + behind - reach) // s + 1
@@ -51,12 +53,19 @@ def resolve(
                 f"{carrier}: expected a window that fits into the padded input, got a window of {reach} pixels "
                 f"along {axis} for {n + front + behind} of x with padding"
             )
-        if given != expected:
+        if given != expected * repeats:
+            scaled = f", scale {repeats}" if scale else ""
             raise ValueError(
-                f"{carrier}: expected {axis}o = {expected} for {axis} = {n}, window {reach}, stride {s} and "
-                f"padding {padding!r}, got {given}"
+                f"{carrier}: expected {axis}o = {expected * repeats} for {axis} = {n}, window {reach}, stride {s}"
+                f"{scaled} and padding {padding!r}, got {given}"
             )
     return geometry
+
+
+def scales(scale: Size, rank: int) -> list[int] | None:
+    """Return the output pixels per window and axis, or None if there is one."""
+    values = per_axis("scale", scale, rank, least=1)
+    return None if set(values) == {1} else values
 
 
 def sizes_are_symbols() -> bool:

@@ -7,43 +7,45 @@ from typing import Any
 
 from torch import Tensor
 
+from involution.ops.axes import lead, pixels
+
 Ints = Sequence[int]
 
 ALL = (True, True, True, True)  # every output of `involution2d_spanned_backward` is requested
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels are densest in memory."""
-    return x.stride(1) == 1 and not x.is_contiguous()
+def is_channels_last(x: Tensor, channels: int = 1) -> bool:
+    """Whether the channels are densest in memory; `channels` is their axis, the last one if there are two."""
+    return x.stride(channels) == 1 and not x.is_contiguous()
 
 
-def empty_like(like: Tensor, shape: Ints) -> Tensor:
-    """Allocate [B, *channels, Ho, Wo] in the memory format of `like`: channels last or not.
+def empty_like(like: Tensor, shape: Ints, pixel_axes: int = 2) -> Tensor:
+    """Allocate [B, *channels, *pixels] in the memory format of the feature map `like`: channels last or not.
 
     `empty` in `cpu/tensors.h` is the same rule for the compiled operators.
     """
     shape = list(shape)
-    if not is_channels_last(like):
+    if not is_channels_last(like, lead(like) - 1):
         return like.new_empty(shape)
-    last = len(shape) - 2
-    order = [0, last, last + 1, *range(1, last)]
+    first = len(shape) - pixel_axes
+    order = [0, *range(first, len(shape)), *range(1, first)]
     inverse = [order.index(i) for i in range(len(order))]
     return like.new_empty([shape[i] for i in order]).permute(inverse)
 
 
 def empty_y(x: Tensor, kernel: Tensor, *_: Any) -> Tensor:
     """Allocate the output of `involution2d`."""
-    return empty_like(x, [x.shape[0], x.shape[1], kernel.shape[4], kernel.shape[5]])
+    return empty_like(x, [*x.shape[:-2], *kernel.shape[4:]], kernel.dim() - 4)
 
 
 def empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, *_: Any) -> Tensor:
     """Allocate the output of `involution2d_grad_x`."""
-    return empty_like(grad, [grad.shape[0], grad.shape[1], *size])
+    return empty_like(grad, [*grad.shape[: lead(grad)], *size], 2)
 
 
 def empty_grad_kernel(grad: Tensor, x: Tensor, groups: int, window: Ints, *_: Any) -> Tensor:
     """Allocate the output of `involution2d_grad_kernel`."""
-    return empty_like(grad, [grad.shape[0], groups, *window, grad.shape[2], grad.shape[3]])
+    return empty_like(grad, [grad.shape[0], groups, *window, *grad.shape[lead(grad) :]], pixels(grad))
 
 
 def empty_spanned(x: Tensor, reduced: Tensor, *_: Any) -> Tensor:

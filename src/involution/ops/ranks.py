@@ -1,7 +1,7 @@
 """Involution in one and three dimensions, by the two-dimensional operators.
 
 A sequence is an image of one row; the result for a volume is a sum over depths. Arguments have been checked. Stride,
-padding in front and dilation have one entry per axis.
+padding in front, dilation and scale have one entry per axis.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from involution.ops import axes
 from involution.ops.layout import is_channels_last
 from involution.ops.reference import pad, widen
 
@@ -20,17 +21,34 @@ Geometry = tuple[list[int], list[int], list[int]]
 _ops = torch.ops.involution
 
 
-def aggregate(x: Tensor, kernel: Tensor, geometry: Geometry) -> Tensor:
-    """Return the involution of `x` with kernels [B, G, *window, *out]."""
+def aggregate(
+    x: Tensor, kernel: Tensor, geometry: Geometry, scale: Ints | None = None, interleaved: bool = False
+) -> Tensor:
+    """Return the involution of `x` with kernels [B, G, *window, *out]; `scale` is None if it is one."""
     rank = x.dim() - 2
     if rank == 2:
-        return _ops.involution2d(x, kernel, *geometry)
+        return _aggregate(x, kernel, geometry, scale, interleaved)
     if rank == 1:
-        return _ops.involution2d(x.unsqueeze(2), kernel.unsqueeze(2).unsqueeze(4), *_row(geometry)).squeeze(2)
+        one_row, row = kernel.unsqueeze(2).unsqueeze(4), scale and [1, *scale]
+        return _aggregate(x.unsqueeze(2), one_row, _row(geometry), row, interleaved).squeeze(2)
     taps, depth = kernel.shape[2], kernel.shape[5]
     kernels = kernel.permute(2, 0, 5, 1, 3, 4, 6, 7).flatten(1, 2)  # [Kd, B·Do, G, Kh, Kw, Ho, Wo]
-    slices = _depth_slices(x, taps, depth, geometry)
-    return _sum([_ops.involution2d(seen, kernels[t], *_plane(geometry)) for t, seen in enumerate(slices)], x, depth)
+    terms = [
+        _aggregate(seen, kernels[t], _plane(geometry), scale and scale[1:], interleaved)
+        for t, seen in enumerate(_depth_slices(x, taps, depth, geometry, scale))
+    ]
+    return _sum(terms, x, depth)
+
+
+def _aggregate(x: Tensor, kernel: Tensor, geometry: Geometry, scale: Ints | None, interleaved: bool) -> Tensor:
+    if interleaved:
+        x = axes.split_channels(x, kernel.shape[1])
+    if scale:
+        kernel = axes.split_pixels(kernel, scale)
+    y = _ops.involution2d(x, kernel, *geometry)
+    if scale:
+        y = axes.merge_pixels(y)
+    return axes.merge_channels(y) if interleaved else y
 
 
 def aggregate_spanned(
@@ -63,21 +81,40 @@ def aggregate_spanned(
     return _sum(terms, x, reduced.shape[2])
 
 
-def correlate(query: Tensor, key: Tensor, groups: int, window: Ints, geometry: Geometry) -> Tensor:
+def correlate(
+    query: Tensor,
+    key: Tensor,
+    groups: int,
+    window: Ints,
+    geometry: Geometry,
+    scale: Ints | None = None,
+    interleaved: bool = False,
+) -> Tensor:
     """Return the products of every query with the keys of its window, [B, G, *window, *out]."""
     rank, window = query.dim() - 2, list(window)
-    op = _ops.involution2d_grad_kernel
     if rank == 2:
-        return op(query, key, groups, window, *geometry)
+        return _correlate(query, key, groups, window, geometry, scale, interleaved)
     if rank == 1:
-        products = op(query.unsqueeze(2), key.unsqueeze(2), groups, [1, *window], *_row(geometry))
+        one_row, row = [1, *window], scale and [1, *scale]
+        products = _correlate(query.unsqueeze(2), key.unsqueeze(2), groups, one_row, _row(geometry), row, interleaved)
         return products.squeeze(4).squeeze(2)
     batch, depth = query.shape[0], query.shape[2]
-    queries = _planes(query)
-    slices = _depth_slices(key, window[0], depth, geometry)
-    taps = [op(queries, seen, groups, window[1:], *_plane(geometry)) for seen in slices]
+    queries, plane = _planes(query), (window[1:], _plane(geometry), scale and scale[1:], interleaved)
+    slices = _depth_slices(key, window[0], depth, geometry, scale)
+    taps = [_correlate(queries, seen, groups, *plane) for seen in slices]
     products = torch.stack(taps, 2).unflatten(0, (batch, depth))  # [B, Do, G, Kd, Kh, Kw, Ho, Wo]
     return products.movedim(1, 5)
+
+
+def _correlate(
+    query: Tensor, key: Tensor, groups: int, window: Ints, geometry: Geometry, scale: Ints | None, interleaved: bool
+) -> Tensor:
+    if interleaved:
+        query, key = axes.split_channels(query, groups), axes.split_channels(key, groups)
+    if scale:
+        query = axes.split_pixels(query, scale)
+    products = _ops.involution2d_grad_kernel(query, key, groups, window, *geometry)
+    return axes.merge_pixels(products) if scale else products
 
 
 def _row(geometry: Geometry) -> Geometry:
@@ -90,14 +127,16 @@ def _plane(geometry: Geometry) -> Geometry:
     return stride[1:], padding[1:], dilation[1:]
 
 
-def _depth_slices(x: Tensor, taps: int, out: int, geometry: Geometry) -> Iterator[Tensor]:
+def _depth_slices(x: Tensor, taps: int, out: int, geometry: Geometry, scale: Ints | None = None) -> Iterator[Tensor]:
     """Yield the planes that all outputs read at each depth of the window, [B·Do, C, H, W]."""
     stride, padding, dilation = (values[0] for values in geometry)
-    reach = (out - 1) * stride + 1
+    repeats = scale[0] if scale else 1
+    reach = (out // repeats - 1) * stride + 1
     behind = reach + (taps - 1) * dilation - padding - x.shape[2]
     x = pad(x, (0, 0, 0, 0, padding, behind))
     for t in range(taps):
-        yield _planes(x[:, :, t * dilation : t * dilation + reach : stride])
+        seen = x[:, :, t * dilation : t * dilation + reach : stride]
+        yield _planes(seen if repeats == 1 else seen.repeat_interleave(repeats, 2))
 
 
 def _planes(x: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from involution.ops.axes import lead
+
 Ints = Sequence[int]
 Slices = tuple[slice, slice]
 
@@ -23,40 +25,56 @@ def widen(x: Tensor) -> Tensor:
 
 def involution2d(x: Tensor, kernel: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
     """y = ∂T/∂g: every window of `x`, summed with the kernel of its output pixel."""
-    groups, window, out = kernel.shape[1], kernel.shape[2:4], kernel.shape[4:]
-    x = pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
-    y = x.new_zeros([*x.shape[:3], *out])  # [B, G, C/G, Ho, Wo]
+    k, window = _scaled(kernel), kernel.shape[2:4]
+    out = k.shape[4::2]
+    padded = pad(_grouped(widen(x), kernel.shape[1]), _margins(x.shape[-2:], out, window, stride, padding, dilation))
+    y = padded.new_zeros([*padded.shape[:3], *k.shape[4:]])  # [B, G, C/G, Ho, Sh, Wo, Sw]
     for u, v, (rows, columns) in _taps(window, out, stride, dilation):
-        y += kernel[:, :, None, u, v] * x[..., rows, columns]
-    return y.flatten(1, 2)
+        y += k[:, :, None, u, v] * padded[..., rows, None, columns, None]
+    return _ungrouped(y, x).reshape(*x.shape[:-2], *kernel.shape[4:])
 
 
 def involution2d_grad_x(
     grad: Tensor, kernel: Tensor, size: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂x: every output gradient times its kernel, added to the pixels of its window."""
-    groups, window, out = kernel.shape[1], kernel.shape[2:4], kernel.shape[4:]
+    k, window = _scaled(kernel), kernel.shape[2:4]
+    out = k.shape[4::2]
     margins = _margins(size, out, window, stride, padding, dilation)
-    grad = _grouped(widen(grad), groups)
-    grad_x = pad(grad.new_zeros([*grad.shape[:3], *size]), margins)
+    g = _scaled(_grouped(widen(grad), kernel.shape[1]), before=3)
+    grad_x = pad(g.new_zeros([*g.shape[:3], *size]), margins)
     for u, v, (rows, columns) in _taps(window, out, stride, dilation):
-        grad_x[..., rows, columns] += kernel[:, :, None, u, v] * grad
-    return pad(grad_x, [-margin for margin in margins]).flatten(1, 2)
+        product = k[:, :, None, u, v] * g
+        grad_x[..., rows, columns] += product[..., 0, :, 0] if kernel.dim() == 6 else product.sum((-3, -1))
+    return _ungrouped(pad(grad_x, [-margin for margin in margins]), grad)
 
 
 def involution2d_grad_kernel(
     grad: Tensor, x: Tensor, groups: int, window: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     """∂T/∂k: every output gradient times the pixels of its window, summed over the channels of the group."""
-    out = grad.shape[2:]
-    x = pad(_grouped(widen(x), groups), _margins(x.shape[2:], out, window, stride, padding, dilation))
-    grad = _grouped(widen(grad), groups)
-    taps = [(grad * x[..., rows, columns]).sum(2) for _, _, (rows, columns) in _taps(window, out, stride, dilation)]
-    return torch.stack(taps, 2).unflatten(2, list(window))
+    g = _scaled(_grouped(widen(grad), groups), before=3)
+    out = g.shape[3::2]
+    padded = pad(_grouped(widen(x), groups), _margins(x.shape[-2:], out, window, stride, padding, dilation))
+    taps = [
+        (g * padded[..., rows, None, columns, None]).sum(2)
+        for _, _, (rows, columns) in _taps(window, out, stride, dilation)
+    ]
+    return torch.stack(taps, 2).reshape(grad.shape[0], groups, *window, *grad.shape[lead(grad) :])
 
 
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    return x.unflatten(1, (groups, x.shape[1] // groups))  # [B, G, C/G, H, W]
+def _grouped(t: Tensor, groups: int) -> Tensor:
+    """Return [B, C, ...] or, if groups are interleaved, [B, C/G, G, ...], as [B, G, C/G, ...]."""
+    return t.transpose(1, 2) if lead(t) == 3 else t.unflatten(1, (groups, t.shape[1] // groups))
+
+
+def _ungrouped(t: Tensor, like: Tensor) -> Tensor:
+    return t.transpose(1, 2) if lead(like) == 3 else t.flatten(1, 2)
+
+
+def _scaled(t: Tensor, before: int = 4) -> Tensor:
+    """Return `t`, whose pixels come after `before` axes, with pixels [Ho, Sh, Wo, Sw]; the scale may be one."""
+    return t if t.dim() == before + 4 else t.unsqueeze(-1).unsqueeze(-3)
 
 
 def _margins(size: Ints, out: Ints, window: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:

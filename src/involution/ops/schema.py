@@ -2,7 +2,8 @@
 
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the operators: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
-`involution2d_grad_kernel`. The *spanned* involution takes the reduced features and the weight of the
+`involution2d_grad_kernel`. Interleaved groups and several output pixels per window are further axes of g, x and k
+(`axes.py`), which no signature mentions. The *spanned* involution takes the reduced features and the weight of the
 generator's last convolution in place of the kernels, which are K·K·G/C times as large as the feature map, so that an
 implementation need not write them to memory.
 """
@@ -10,6 +11,7 @@ implementation need not write them to memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -28,12 +30,11 @@ REFERENCE: dict[str, Callable[..., Any]] = {}
 
 
 def _multiply_adds(y: Ints, window: Ints) -> int:
-    batch, channels, height, width = y
-    return batch * channels * height * width * window[0] * window[1]
+    return prod(y) * window[0] * window[1]
 
 
 def _flops_y(x: Ints, kernel: Ints, *_: Any, **__: Any) -> int:
-    return 2 * _multiply_adds([*x[:2], *kernel[4:]], kernel[2:4])
+    return 2 * _multiply_adds([*x[:-2], *kernel[4:]], kernel[2:4])
 
 
 def _flops_grad_x(grad: Ints, kernel: Ints, *_: Any, **__: Any) -> int:

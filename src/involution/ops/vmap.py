@@ -39,10 +39,12 @@ def _over_batch_or_channels(op: Callable[..., Tensor]) -> Callable[..., tuple[Te
     def rule(info: Any, dims: Dims, x: Tensor, kernel: Tensor, *numbers: Any) -> tuple[Tensor, int]:
         if dims[0] is None or dims[1] is not None:
             return over_batch(info, dims, x, kernel, *numbers)
-        # The kernels are shared and larger than x: N times as many channels a group, [B, C, N, H, W], repeat nothing.
-        mapped = x.movedim(dims[0], 2)
+        # The kernels are shared and larger than x: N times as many channels a group repeat nothing. These are
+        # [B, C, N, ...], or [B, N, C/G, G, ...] if groups are interleaved.
+        at = 2 if (x.dim() - 1) % 2 == 0 else 1
+        mapped = x.movedim(dims[0], at)
         y = op(mapped.flatten(1, 2), kernel, *numbers)
-        return y.unflatten(1, mapped.shape[1:3]), 2
+        return y.unflatten(1, mapped.shape[1:3]), at
 
     return rule
 

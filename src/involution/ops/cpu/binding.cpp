@@ -57,44 +57,78 @@ void run(const Loops& loops) {
   }
 }
 
+// The properties of an involution that the axes of its arguments state: scale and interleaved groups.
+Window with_axes(Window w, const Tensor& map, const Tensor& output, int64_t first) {
+  if (output.dim() - first == 4) w.scale_h = output.size(first + 1), w.scale_w = output.size(first + 3);
+  check(w.scale_h > 0 && w.scale_w > 0, "scale: expected at least 1, got ", w.scale_h, " and ", w.scale_w);
+  if (lead(map) == 3) {
+    check(map.size(2) == w.groups, "kernel: expected the ", map.size(2), " interleaved groups of the map, got ", w.groups);
+    w.interleaved = w.groups > 1 && map.size(1) > 1;
+  }
+  return w;
+}
+
+// The sizes of `head`, up to `axes` of them, and those of `tail` from axis `first` on.
+Ints joined(const Tensor& head, int64_t axes, const Tensor& tail, int64_t first) {
+  Ints sizes(head.sizes().begin(), head.sizes().begin() + axes);
+  sizes.insert(sizes.end(), tail.sizes().begin() + first, tail.sizes().end());
+  return sizes;
+}
+
+void check_output(const char* name, const Tensor& map, const Tensor& kernel) {
+  const int64_t first = lead(map);
+  bool equal = map.size(0) == kernel.size(0) && map.dim() - first == kernel.dim() - 4;
+  for (int64_t d = 4; equal && d < kernel.dim(); ++d) equal = kernel.size(d) == map.size(first + d - 4);
+  check(equal, "kernel: expected the batch size, rows and columns of ", name, ", ", Shape(map), ", got shape ",
+        Shape(kernel));
+}
+
 Tensor involution2d(const Tensor& x, const Tensor& kernel, const Ints stride, const Ints padding, const Ints dilation) {
   check_like("kernel", kernel, "x", x);
-  Tensor owner;
-  const Image from = image("x", x), taps = kernel_image(kernel, owner);
-  const Window w = window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation);
+  Tensor x_owner, kernel_owner, y_owner;
+  const Image from = feature_map("x", x, x_owner), taps = kernel_image(kernel, kernel_owner);
+  check(x.dim() - lead(x) == 2, "x: expected [B, C, H, W], got shape ", Shape(x));
+  const Window w = with_axes(
+      window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation), x, kernel, 4);
   check(taps.batch == from.batch, "kernel: expected the batch size of x, ", from.batch, ", got ", taps.batch);
-  const Tensor y = empty(x, {from.batch, from.channels, taps.height, taps.width});
-  if (y.numel()) run([&](const InstructionSet& set) { set.forward(from, taps, w, image("y", y)); });
+  const Tensor y = empty(x, joined(x, lead(x), kernel, 4), kernel.dim() - 4);
+  if (y.numel())
+    run([&](const InstructionSet& set) { set.forward(from, taps, w, feature_map("y", y, y_owner)); });
   return y;
 }
 
 Tensor involution2d_grad_x(const Tensor& grad, const Tensor& kernel, const Ints size, const Ints stride,
                            const Ints padding, const Ints dilation) {
   check_like("kernel", kernel, "grad", grad);
-  Tensor owner;
-  const Image from = image("grad", grad), taps = kernel_image(kernel, owner);
-  const Window w = window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation);
-  check(taps.batch == from.batch && taps.height == from.height && taps.width == from.width,
-        "kernel: expected the batch size, rows and columns of grad, ", Shape(grad), ", got shape ", Shape(kernel));
+  Tensor grad_owner, kernel_owner, x_owner;
+  const Image from = feature_map("grad", grad, grad_owner), taps = kernel_image(kernel, kernel_owner);
+  const Window w = with_axes(
+      window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation), grad, kernel, 4);
+  check_output("grad", grad, kernel);
   check(size.size() == 2 && size[0] >= 0 && size[1] >= 0, "size: expected the rows and columns of x");
-  Tensor grad_x = empty(grad, {from.batch, from.channels, size[0], size[1]});
+  Ints sizes(grad.sizes().begin(), grad.sizes().begin() + lead(grad));
+  sizes.insert(sizes.end(), size.begin(), size.end());
+  Tensor grad_x = empty(grad, sizes);
   if (!from.height || !from.width) torch::stable::zero_(grad_x);
-  else if (grad_x.numel()) run([&](const InstructionSet& set) { set.grad_x(from, taps, w, image("grad_x", grad_x)); });
+  else if (grad_x.numel())
+    run([&](const InstructionSet& set) { set.grad_x(from, taps, w, feature_map("grad_x", grad_x, x_owner)); });
   return grad_x;
 }
 
 Tensor involution2d_grad_kernel(const Tensor& grad, const Tensor& x, int64_t groups, const Ints taps, const Ints stride,
                                 const Ints padding, const Ints dilation) {
   check_like("x", x, "grad", grad);
-  const Image from = image("grad", grad), seen = image("x", x);
-  const Window w = window(from.channels, groups, taps, stride, padding, dilation);
-  check(seen.batch == from.batch && seen.channels == from.channels, "x: expected the batch size and channels of grad, ",
-        Shape(grad), ", got shape ", Shape(x));
-  Tensor grad_kernel = empty(grad, {from.batch, groups, w.kh, w.kw, from.height, from.width});
-  Tensor owner;
+  Tensor grad_owner, x_owner, kernel_owner;
+  const Image from = feature_map("grad", grad, grad_owner), seen = feature_map("x", x, x_owner);
+  const Window w = with_axes(window(from.channels, groups, taps, stride, padding, dilation), grad, grad, lead(grad));
+  check(seen.batch == from.batch && seen.channels == from.channels && lead(x) == lead(grad) && x.dim() - lead(x) == 2,
+        "x: expected the batch size and channels of grad, ", Shape(grad), ", got shape ", Shape(x));
+  Ints sizes{from.batch, groups, w.kh, w.kw};
+  sizes.insert(sizes.end(), grad.sizes().begin() + lead(grad), grad.sizes().end());
+  Tensor grad_kernel = empty(grad, sizes, grad.dim() - lead(grad));
   if (!from.channels) torch::stable::zero_(grad_kernel);
   else if (grad_kernel.numel())
-    run([&](const InstructionSet& set) { set.grad_kernel(from, seen, w, kernel_image(grad_kernel, owner)); });
+    run([&](const InstructionSet& set) { set.grad_kernel(from, seen, w, kernel_image(grad_kernel, kernel_owner)); });
   return grad_kernel;
 }
 

@@ -9,12 +9,14 @@ enum class Dtype { float32, float64, bfloat16, float16 };
 
 inline int64_t size_of(Dtype dtype) { return dtype == Dtype::float64 ? 8 : dtype == Dtype::float32 ? 4 : 2; }
 
-// Four indices into memory. A kernel [B, G, Kh, Kw, Ho, Wo] is an image of G·Kh·Kw channels.
+// Four indices into memory. A kernel [B, G, Kh, Kw, Ho, Wo] is an image of G·Kh·Kw channels; with a scale it is one for
+// each of the output pixels that share a window, `step_h` and `step_w` apart.
 struct Image {
   void* data;  // null: not requested, or absent
   Dtype dtype;
   int64_t batch, channels, height, width;
   int64_t stride_b, stride_c, stride_h, stride_w;  // in elements
+  int64_t step_h = 0, step_w = 0;
 
   // Channels [first, first + count).
   Image slice(int64_t first, int64_t count) const {
@@ -23,11 +25,19 @@ struct Image {
     part.channels = count;
     return part;
   }
+  // The image of output pixel (h, w) of every window.
+  Image at(int64_t h, int64_t w) const {
+    Image part = *this;
+    part.data = static_cast<char*>(data) + (h * step_h + w * step_w) * size_of(dtype);
+    return part;
+  }
 };
 
 struct Window {
   int64_t groups, kh, kw;
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  int64_t scale_h = 1, scale_w = 1;  // output pixels that share a window
+  bool interleaved = false;          // channel c is in group c mod G
   int64_t taps() const { return kh * kw; }
 };
 

@@ -74,26 +74,58 @@ Image image(const char* name, const Tensor& t) {
           t.size(3),    t.stride(0),    t.stride(1), t.stride(2), t.stride(3)};
 }
 
-// [B, G, Kh, Kw, Ho, Wo] with groups and taps at equal distances, as contiguous and channels-last tensors have them;
-// others are copied into `owner`.
-Image kernel_image(const Tensor& t, Tensor& owner) {
-  check(t.dim() == 6, "kernel: expected [B, G, Kh, Kw, Ho, Wo], got shape ", Shape(t));
-  owner = t;
-  int64_t tap = 1;
+// Axes [first, end) of a tensor as one, if they are at equal distances.
+struct Axis {
+  int64_t size = 1, stride = 1;
   bool regular = true;
-  for (int64_t d = 3, distance = 0; d >= 1; --d) {
-    if (t.size(d) == 1) continue;
-    if (!distance) tap = distance = t.stride(d);
-    regular = regular && t.stride(d) == distance;
-    distance *= t.size(d);
+
+  Axis(const Tensor& t, int64_t first, int64_t end) {
+    for (int64_t d = end - 1; d >= first; --d) {
+      if (t.size(d) != 1) {
+        if (size == 1) stride = t.stride(d);
+        regular = regular && t.stride(d) == stride * size;
+      }
+      size *= t.size(d);
+    }
   }
-  if (!regular) {
-    owner = torch::stable::new_empty(t, t.sizes());
-    torch::stable::copy_(owner, t);
-    tap = owner.stride(3);
-  }
-  return {owner.data_ptr(), dtype("kernel", t), t.size(0),       t.size(1) * t.size(2) * t.size(3), t.size(4), t.size(5),
-          owner.stride(0),  tap,                owner.stride(4), owner.stride(5)};
+};
+
+Tensor compact(const Tensor& t) {
+  const Tensor copy = torch::stable::new_empty(t, t.sizes());
+  torch::stable::copy_(const_cast<Tensor&>(copy), t);
+  return copy;
+}
+
+// [B, C, *pixels] or, if groups are interleaved, [B, C/G, G, *pixels], with pixels [H, W] or [Ho, Sh, Wo, Sw]; a copy
+// in `owner` if axes that belong together are not at equal distances.
+int64_t lead(const Tensor& t) { return 2 + t.dim() % 2; }
+Image feature_map(const char* name, const Tensor& t, Tensor& owner) {
+  const int64_t first = lead(t), pixels = (t.dim() - first) / 2;
+  check(t.dim() >= 4 && t.dim() <= 7, name, ": expected 4 dimensions, got shape ", Shape(t));
+  owner = t;
+  const auto regular = [&] {
+    return Axis(owner, 1, first).regular && Axis(owner, first, first + pixels).regular &&
+           Axis(owner, first + pixels, t.dim()).regular;
+  };
+  if (t.dim() > 4 && !regular()) owner = compact(t);
+  const Axis channels(owner, 1, first), rows(owner, first, first + pixels), columns(owner, first + pixels, t.dim());
+  check(rows.size < kLargest && columns.size < kLargest, name, ": expected fewer than 2^31 rows and columns, got shape ",
+        Shape(t));
+  return {owner.data_ptr(), dtype(name, t), t.size(0),   channels.size, rows.size,
+          columns.size,     owner.stride(0), channels.stride, rows.stride,   columns.stride};
+}
+
+// [B, G, Kh, Kw, Ho, Wo] or [B, G, Kh, Kw, Ho, Sh, Wo, Sw] with groups and taps at equal distances, as contiguous and
+// channels-last tensors have them; others are copied into `owner`.
+Image kernel_image(const Tensor& t, Tensor& owner) {
+  check(t.dim() == 6 || t.dim() == 8, "kernel: expected [B, G, Kh, Kw, Ho, Wo], got shape ", Shape(t));
+  owner = Axis(t, 1, 4).regular ? t : compact(t);
+  const Axis taps(owner, 1, 4);
+  const int64_t columns = t.dim() / 2 + 2;  // 5 or 6
+  Image image{owner.data_ptr(), dtype("kernel", t), t.size(0),   taps.size,       t.size(4),
+              t.size(columns),  owner.stride(0),    taps.stride, owner.stride(4), owner.stride(columns)};
+  if (t.dim() == 8) image.step_h = owner.stride(5), image.step_w = owner.stride(7);
+  return image;
 }
 
 Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {
@@ -105,15 +137,18 @@ Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides)
   return Tensor(handle);
 }
 
-// [B, *channels, H, W], channels last if those of `like` are densest in memory: the rule of layout.py.
-Tensor empty(const Tensor& like, const Ints& sizes) {
-  const bool channels_last = like.stride(1) == 1 && !like.is_contiguous();
-  const size_t rank = sizes.size();
+// [B, *channels, *pixels], channels last if those of the feature map `like` are densest in memory: the rule of layout.py.
+Tensor empty(const Tensor& like, const Ints& sizes, size_t pixels = 2) {
+  const bool channels_last = like.stride(lead(like) - 1) == 1 && !like.is_contiguous();
+  const size_t rank = sizes.size(), first = rank - pixels;
   std::vector<size_t> order;  // dimensions from the outermost in memory to the innermost
-  order.push_back(0);
-  if (channels_last) order.insert(order.end(), {rank - 2, rank - 1});
-  for (size_t d = 1; d < rank - 2; ++d) order.push_back(d);
-  if (!channels_last) order.insert(order.end(), {rank - 2, rank - 1});
+  const auto append = [&](size_t from, size_t end) {
+    for (size_t d = from; d < end; ++d) order.push_back(d);
+  };
+  append(0, 1);
+  if (channels_last) append(first, rank);
+  append(1, first);
+  if (!channels_last) append(first, rank);
   Ints strides(rank);
   int64_t distance = 1;
   for (size_t k = rank; k-- > 0;) {

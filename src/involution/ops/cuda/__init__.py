@@ -2,7 +2,8 @@
 
 Triton is imported when the first operator runs: importing the package stays fast. Where Triton is missing or cannot
 launch, the reference serves these tensors too, and `status` gives the reason. A call whose program needs more resources
-than the device has is served by the reference as well, which for the spanned operators is the stored form.
+than the device has is served by the reference as well, which for the spanned operators is the stored form; so is a call
+with a scale or interleaved groups.
 
 The environment variable INVOLUTION_TENSOR_CORES, if it is 1, turns on a program in CUDA C++ that has not run on a GPU
 yet, for the calls that it supports; see `band`.
@@ -27,6 +28,9 @@ FILES = {
     "involution2d_spanned_backward": "spanned_backward",
 }
 """Operator → the file that contains it."""
+
+LIMITS = "calls with a scale or interleaved groups are served by the reference"
+"""What Triton does not serve."""
 
 
 class Status(TypedDict):
@@ -63,7 +67,8 @@ def __getattr__(name: str) -> Any:
 
 def serve(name: str, *args: Any) -> Any:
     """Run an operator's program, or the reference where it cannot run."""
-    if not status()["loaded"]:
+    first, second, *_ = args
+    if not status()["loaded"] or first.dim() != 4 or second.dim() == 8:
         return schema.REFERENCE[name](*args)
     from triton import OutOfResources
 

@@ -1,5 +1,5 @@
-// The drivers: they assign rows to loops and threads. A thread takes a range of neighbouring output rows and
-// keeps the few input rows that they read, so a thread reads every row once.
+// The drivers with lanes over channels: they assign rows to loops and threads. A thread takes a range of neighbouring
+// output rows and keeps the few input rows that they read, so a thread reads every row once.
 
 // Taps of a tile of pixels for one register of channels: a pointer if the lanes share them, else expanded.
 template <class T>
@@ -53,20 +53,29 @@ void forward_row(const T* const* rows, const InputRows<T>& in, const Row<T>& ker
   });
 }
 
+// Pixels `at`, `at` + scale, ... of an output row: one for each window.
+template <class T>
+inline Row<T> every(const Row<T>& row, int64_t at, int64_t scale) {
+  return {row.at(0, at), row.block, row.pixel * scale};
+}
+
 template <class T>
 void forward(const Image& all_x, const Image& all_kernels, const Window& all, const Image& all_y) {
+  if (lanes_over_pixels<T>(all_x, all)) return forward_pixels<T>(all_x, all_kernels, all, all_y);
   const Division division(all_y, all, row_work<T>(all_y, all), lanes<T>);
   division.over_rows(all_y, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
     const Image x = part.of(all_x), kernel = part.of(all_kernels), y = part.of(all_y);
     const Window w = part.of(all);
-    InputRows<T> in(x, w, y.width);
+    InputRows<T> in(x, w, kernel.width);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
     KernelRows<T> kernels(kernel, w);
     const PixelRow<T> out(y, true);
     for_output_rows(w, first, last, [&](int64_t i) {
-      forward_row(in.see(b, i), in, kernels.read(b, i, last), taps, loops, y.width, out.place(b, i),
-                  taps.shared ? kernels.ahead() : 0);
+      const T* const* rows = in.see(b, i / w.scale_h);
+      for (int64_t at = 0; at < w.scale_w; ++at)
+        forward_row(rows, in, kernels.read(b, i, at, last), taps, loops, kernel.width,
+                    every(out.place(b, i), at, w.scale_w), taps.shared ? kernels.ahead() : 0);
       out.write(b, i);
     });
   });
@@ -90,19 +99,23 @@ void grad_x_row(T* const* rows, const GradientRows<T>& out, const Row<T>& kernel
 
 template <class T>
 void grad_x(const Image& all_grads, const Image& all_kernels, const Window& all, const Image& all_grad_x) {
-  const Division division(all_grad_x, all, row_work<T>(all_grad_x, all), lanes<T>);
+  if (lanes_over_pixels<T>(all_grad_x, all)) return grad_x_pixels<T>(all_grads, all_kernels, all, all_grad_x);
+  const Division division(all_grad_x, all, row_work<T>(all_grad_x, all) * all.scale_h * all.scale_w, lanes<T>);
   division.over_rows(all_grad_x, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
     const Image grad = part.of(all_grads), kernel = part.of(all_kernels), grad_x = part.of(all_grad_x);
     const Window w = part.of(all);
-    GradientRows<T> out(grad_x, w, grad.width, b, first, last);
+    GradientRows<T> out(grad_x, w, kernel.width, b, first, last);
     const TapRegister<T> taps(grad_x, w);
     const Loops<T> loops = taps.loops();
     KernelRows<T> kernels(kernel, w);
     const PixelRow<T> grads(grad, true);
-    const int64_t end = out.end(grad.height);
-    for_output_rows(w, out.begin(), end, [&](int64_t i) {
-      grad_x_row(out.open(i), out, kernels.read(b, i, end), taps, loops, grad.width, grads.read(b, i),
-                 taps.shared ? kernels.ahead() : 0);
+    const int64_t end = out.end(kernel.height) * w.scale_h;
+    for_output_rows(w, out.begin() * w.scale_h, end, [&](int64_t i) {
+      T* const* rows = out.open(i / w.scale_h);
+      const Row<T> row = grads.read(b, i);
+      for (int64_t at = 0; at < w.scale_w; ++at)
+        grad_x_row(rows, out, kernels.read(b, i, at, end), taps, loops, kernel.width, every(row, at, w.scale_w),
+                   taps.shared ? kernels.ahead() : 0);
     });
     out.finish();
   });
@@ -132,15 +145,21 @@ void grad_kernel_row(const T* const* rows, const InputRows<T>& in, const Row<T>&
 
 template <class T>
 void grad_kernel(const Image& all_grads, const Image& all_x, const Window& all, const Image& all_grad_kernels) {
+  if (lanes_over_pixels<T>(all_x, all)) return grad_kernel_pixels<T>(all_grads, all_x, all, all_grad_kernels);
   const Division division(all_grads, all, row_work<T>(all_grads, all), lanes<T>);
   division.over_rows(all_grads, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
     const Image grad = part.of(all_grads), x = part.of(all_x), grad_kernel = part.of(all_grad_kernels);
     const Window w = part.of(all);
-    InputRows<T> in(x, w, grad.width);
+    InputRows<T> in(x, w, grad_kernel.width);
     const PixelRow<T> grads(grad, true), out(grad_kernel, false);
     for_output_rows(w, first, last, [&](int64_t i) {
-      grad_kernel_row(in.see(b, i), in, grads.read(b, i), grad.width, out.place(b, i));
-      out.write(b, i);
+      const T* const* rows = in.see(b, i / w.scale_h);
+      const Row<T> row = grads.read(b, i);
+      const int64_t h = i / w.scale_h, at_h = i % w.scale_h;
+      for (int64_t at = 0; at < w.scale_w; ++at) {
+        grad_kernel_row(rows, in, every(row, at, w.scale_w), grad_kernel.width, out.place(b, h, at_h, at));
+        out.write(b, h, at_h, at);
+      }
     });
   });
 }
