@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from involution import family
 from involution.layers import Involution1d, Involution2d, Involution3d, replace_conv2d
 from involution.ops import involution1d, involution2d, involution3d, local_products, spanned_involution
 
@@ -11,6 +12,7 @@ __all__ = [
     "Involution1d",
     "Involution2d",
     "Involution3d",
+    "family",
     "involution1d",
     "involution2d",
     "involution3d",

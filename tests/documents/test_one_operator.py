@@ -1,11 +1,14 @@
-"""The code on the page "One operator, many networks" runs."""
+"""The code on the pages "One operator, many networks" and "Coming from another project" runs."""
 
 import re
 from pathlib import Path
 
+import pytest
 
-def test_code_runs(capsys):
-    page = (Path(__file__).parents[2] / "docs/one-operator.md").read_text()
+
+@pytest.mark.parametrize("name", ["one-operator", "coming-from"])
+def test_code_runs(name, capsys):
+    page = (Path(__file__).parents[2] / f"docs/{name}.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert blocks
     for block in blocks:
