@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # importing torch takes longer than listing the names
 SRC = "src/involution"
 OPERATOR = (f"{SRC}/ops",)
 LAYER = (*OPERATOR, f"{SRC}/layers/involution.py", f"{SRC}/layers/span.py")
+FAMILY = (*OPERATOR, f"{SRC}/family")
 ATTENTION = (*OPERATOR, f"{SRC}/layers/attention")
 NETWORKS = (
     *LAYER,
@@ -68,6 +69,7 @@ SPEED = (
     _speed("table2", "How fast are the networks of the paper's Table 2?", NETWORKS),
     _speed("precision", "How fast and how exact is bfloat16?", NETWORKS, ("cpu",)),
     _speed("scaling", "How does time depend on threads, batch and image size?", NETWORKS, ("cpu",)),
+    _speed("family", "How fast is the operator under other papers' names, beside their code?", FAMILY, ("cpu",)),
     _speed("local-attention", "How fast is local attention, beside unfold?", ATTENTION, ("cpu",)),
 )
 OTHERS = (
