@@ -188,7 +188,7 @@ MUTATIONS = [
     Mutation(
         "a replaced or hooked span counts as plain",
         "src/involution/layers/span.py",
-        "and type(conv) in CONVOLUTIONS and not _hooked(self, conv)",
+        "and type(conv) in CONVOLUTIONS and not hooked(self, conv)",
         "and hasattr(conv, 'weight')",
         "tests/layers/test_span.py",
     ),
