@@ -158,7 +158,7 @@ MUTATIONS = [
     ),
     Mutation(
         "identity in place of the shortcut's stride",
-        f"{OPS}/bottleneck.py",
+        f"{OPS}/fused/bottleneck.py",
         "x[:, :, :: stride[0], :: stride[1]]",
         "x[:, :, :: stride[0], 1 :: stride[1]]",
         "tests/ops -k bottleneck",
@@ -415,7 +415,7 @@ class Objects:
 
     def link(self, mutated: Path) -> None:
         """Build the library with a mutated file."""
-        bindings = mutated.suffix == ".cpp" or mutated.name == "tensors.h"
+        bindings = mutated.suffix == ".cpp" or mutated.name in ("arguments.h", "tensors.h")
         objects = []
         for source in sorted((self.copy / CPU).rglob("*.cpp")):
             touched = source == mutated or ("binding" in source.name) == bindings

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from involution.layers import Involution2d
 from involution.layers.span import hooked
 from involution.models.skeleton.trunk import Bottleneck
-from involution.ops.bottleneck import pack, pack_span, to_panels, unpack
+from involution.ops.fused.bottleneck import pack, pack_span, to_panels, unpack
+from involution.ops.fused.stem import WINDOW_ROW, pack_first, pack_last
 from involution.ops.geometry import same_padding
-from involution.ops.stem import WINDOW_ROW, pack_first, pack_last
 
 
 class _Packed(nn.Module):

@@ -19,7 +19,8 @@ from typing import Any, TypeVar, cast
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from involution.ops import autograd, bottleneck, cpu, cuda, stem, vmap  # noqa: F401  (importing registers operators)
+from involution.ops import autograd, cpu, cuda, vmap  # noqa: F401  (importing registers operators)
+from involution.ops.fused import bottleneck, stem  # noqa: F401
 from involution.ops.geometry import (
     AXES,
     Padding,

@@ -22,7 +22,7 @@ def is_channels_last(x: Tensor, channels: int = 1) -> bool:
 def empty_like(like: Tensor, shape: Ints, pixel_axes: int = 2) -> Tensor:
     """Allocate [B, *channels, *pixels] in the memory format of the feature map `like`: channels last or not.
 
-    `empty` in `cpu/tensors.h` is the same rule for the compiled operators.
+    `empty` in `cpu/arguments.h` is the same rule for the compiled operators.
     """
     shape = list(shape)
     if not is_channels_last(like, lead(like) - 1):

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <tuple>
 
-#include "tensors.h"
+#include "arguments.h"
 
 namespace involution {
 

@@ -1,10 +1,4 @@
-// The operators of ops/bottleneck.py and ops/stem.py for CPU tensors: shapes are checked, because the code below writes to memory.
-#define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 11) << 48))
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/Exception.h>
-#include <torch/headeronly/util/shim_utils.h>
+// The operators of ops/fused/bottleneck.py and ops/fused/stem.py for CPU tensors: shapes are checked, because the code below writes to memory.
 #if defined(__linux__) && defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -13,20 +7,16 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <vector>
 
+#include "../tensors.h"
 #include "block.h"
 
 namespace involution {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using Ints = std::vector<int64_t>;
-
 #if defined(__linux__) && defined(__x86_64__)
-// Linux grants the registers of AMX to a process on request.
-bool lends_tiles() {
+// Whether the processor has AMX, and Linux grants its registers to this process, which it does on request.
+bool requests_tiles() {
   constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   unsigned a, b, c, d;
   constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
@@ -44,26 +34,11 @@ Pairs pairs() {
     const auto allowed = [&](const char* name) { return !wanted || !std::strcmp(wanted, name); };
     if (std::strcmp(chosen().name, "avx512")) return found;
     if (allowed("avx512_bf16") && __builtin_cpu_supports("avx512bf16")) found = Pairs::dotted;
-    if (allowed("amx") && lends_tiles()) found = Pairs::tiled;
+    if (allowed("amx") && requests_tiles()) found = Pairs::tiled;
 #endif
     return found;
   }();
   return best;
-}
-
-Image image(const Tensor& t) {
-  STD_TORCH_CHECK(t.dim() == 4, "involution: expected a tensor of 4 dimensions");
-  const Dtype dtype = t.scalar_type() == ScalarType::Float ? Dtype::float32 : Dtype::bfloat16;
-  return {t.data_ptr(), dtype, t.size(0), t.size(1), t.size(2), t.size(3), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
-}
-
-Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {
-  int32_t scalar_type;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &scalar_type));
-  AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      sizes.size(), sizes.data(), strides.data(), scalar_type, aoti_torch_device_type_cpu(), 0, &handle));
-  return Tensor(handle);
 }
 
 Tensor empty_channels_last(const Tensor& like, int64_t b, int64_t c, int64_t h, int64_t w) {
@@ -81,24 +56,24 @@ Tensor channels_last(const Tensor& images) {
 }
 
 Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t copies, const Tensor& x) {
-  STD_TORCH_CHECK(panels.scalar_type() == x.scalar_type() && panels.is_cpu() && panels.is_contiguous() &&
-                      bias.scalar_type() == ScalarType::Float && bias.is_cpu() && bias.is_contiguous(),
-                  "involution: expected packed weights in the dtype of x and biases in float32");
-  STD_TORCH_CHECK(panels.dim() == 3 && bias.dim() == 1, "involution: expected packed weights");
+  check(panels.scalar_type() == x.scalar_type() && panels.is_cpu() && panels.is_contiguous() &&
+        bias.scalar_type() == ScalarType::Float && bias.is_cpu() && bias.is_contiguous(),
+        "involution: expected packed weights in the dtype of x and biases in float32");
+  check(panels.dim() == 3 && bias.dim() == 1, "involution: expected packed weights");
   const int64_t together = x.scalar_type() == ScalarType::Float ? 1 : 2;
   const Matrix m{panels.data_ptr(), static_cast<const float*>(bias.data_ptr()), bias.size(0) / copies,
                  panels.size(1) * together};
-  STD_TORCH_CHECK(panels.size(2) == 32 * together && m.depth % (16 * together) == 0 && m.depth >= depth &&
-                      m.columns % 16 == 0 && m.columns * copies == bias.size(0) &&
-                      panels.size(0) == (m.columns + 31) / 32 * copies,
-                  "involution: packed weights and biases do not fit");
+  check(panels.size(2) == 32 * together && m.depth % (16 * together) == 0 && m.depth >= depth &&
+        m.columns % 16 == 0 && m.columns * copies == bias.size(0) &&
+        panels.size(0) == (m.columns + 31) / 32 * copies,
+        "involution: packed weights and biases do not fit");
   return m;
 }
 
 void check_images(const Tensor& images) {
-  STD_TORCH_CHECK(images.scalar_type() == ScalarType::Float || images.scalar_type() == ScalarType::BFloat16,
-                  "x: expected float32 or bfloat16");
-  STD_TORCH_CHECK(images.dim() == 4, "x: expected four dimensions");
+  check(images.scalar_type() == ScalarType::Float || images.scalar_type() == ScalarType::BFloat16,
+        "x: expected float32 or bfloat16");
+  check(images.dim() == 4, "x: expected four dimensions");
 }
 
 // What both operators share: the layers up to the norm after the aggregation.
@@ -106,8 +81,8 @@ Block involution_of(const Tensor& x, const Tensor& enter, const Tensor& enter_bi
                     const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
                     const Tensor& shift, int64_t groups, const Ints& window, const Ints& stride, const Ints& dilation) {
   for (const Ints* pair : {&window, &stride, &dilation})
-    STD_TORCH_CHECK(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
-  STD_TORCH_CHECK(groups > 0, "involution: expected groups");
+    check(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
+  check(groups > 0, "involution: expected groups");
   const int64_t chunk_groups = groups < 4 ? groups : 4, chunks = (groups + chunk_groups - 1) / chunk_groups;
   Block block{};
   block.enter = matrix(enter, enter_bias, depth, 1, x);
@@ -115,15 +90,15 @@ Block involution_of(const Tensor& x, const Tensor& enter, const Tensor& enter_bi
   block.reduce = matrix(reduce, reduce_bias, mid, 1, x);
   block.span = matrix(span, span_bias, block.reduce.columns, chunks, x);
   for (const Tensor* t : {&scale, &shift})
-    STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float && t->dim() == 1 && t->is_contiguous() && t->size(0) == mid,
-                    "involution: expected scale and shift in float32");
+    check(t->scalar_type() == ScalarType::Float && t->dim() == 1 && t->is_contiguous() && t->size(0) == mid,
+          "involution: expected scale and shift in float32");
   block.scale = static_cast<const float*>(scale.data_ptr());
   block.shift = static_cast<const float*>(shift.data_ptr());
   block.window = {groups, window[0], window[1], stride[0], stride[1], dilation[0] * (window[0] - 1) / 2,
                   dilation[1] * (window[1] - 1) / 2, dilation[0], dilation[1]};
   block.chunks = chunks, block.chunk_groups = chunk_groups;
-  STD_TORCH_CHECK(mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
-  STD_TORCH_CHECK(block.span.columns >= chunk_groups * window[0] * window[1], "involution: the span lacks taps");
+  check(mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
+  check(block.span.columns >= chunk_groups * window[0] * window[1], "involution: the span lacks taps");
   return block;
 }
 
@@ -131,10 +106,10 @@ using Compute = int64_t (*)(const Block&, Pairs, const Image&, const Image&, cha
 
 void compute(Compute pass, const Block& block, const Image& x, const Tensor& y, const Tensor& vector) {
   if (!y.numel()) return;
-  const int64_t bytes = pass(block, pairs(), x, image(y), nullptr);
+  const int64_t bytes = pass(block, pairs(), x, image("y", y), nullptr);
   const Tensor memory = empty_strided(vector, {bytes / 4 + 16}, {1});  // throws if there is none
   char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory.data_ptr()) + 63) / 64 * 64);
-  pass(block, pairs(), x, image(y), aligned);
+  pass(block, pairs(), x, image("y", y), aligned);
 }
 
 // y is written to new memory or, if `in_place`, to that of x.
@@ -144,15 +119,15 @@ Tensor compute_block(const Tensor& images, const Tensor& enter, const Tensor& en
                      const Ints& window, const Ints& stride, const Ints& dilation, bool projection, bool in_place) {
   check_images(images);
   const Tensor x = channels_last(images);
-  const Image from = image(x);
+  const Image from = image("x", x);
   Block block = involution_of(x, enter, enter_bias, from.channels, reduce, reduce_bias, span, span_bias, scale, shift,
                               groups, window, stride, dilation);
   block.leave = matrix(leave, leave_bias, block.enter.columns + (projection ? from.channels : 0), 1, x);
   block.projection = projection;
-  STD_TORCH_CHECK(from.channels % 16 == 0, "involution: expected groups of 16 channels");
-  STD_TORCH_CHECK(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
-                  "involution: an identity shortcut needs equal shapes");
-  STD_TORCH_CHECK(!(projection && in_place), "involution: expected an identity shortcut in place");
+  check(from.channels % 16 == 0, "involution: expected groups of 16 channels");
+  check(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
+        "involution: an identity shortcut needs equal shapes");
+  check(!(projection && in_place), "involution: expected an identity shortcut in place");
   const Tensor y = in_place ? x
                             : empty_channels_last(x, from.batch, block.leave.columns,
                                                   (from.height + stride[0] - 1) / stride[0],
@@ -182,12 +157,12 @@ Tensor stem(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, cons
             const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
             const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window) {
   check_images(x);
-  const Image from = image(x);
+  const Image from = image("x", x);
   Block block = involution_of(x, enter, enter_bias, 48, reduce, reduce_bias, span, span_bias, scale, shift, groups,
                               window, {1, 1}, {1, 1});
   block.leave = matrix(leave, leave_bias, 9 * block.enter.columns, 1, x);
-  STD_TORCH_CHECK(from.channels <= 5 && block.enter.columns % 32 == 0 && block.leave.depth == 9 * block.enter.columns,
-                  "involution: expected up to 5 channels, and a multiple of 32 after the first convolution");
+  check(from.channels <= 5 && block.enter.columns % 32 == 0 && block.leave.depth == 9 * block.enter.columns,
+        "involution: expected up to 5 channels, and a multiple of 32 after the first convolution");
   const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + 3) / 4, (from.width + 3) / 4);
   compute(chosen().stem, block, from, y, enter_bias);
   return y;

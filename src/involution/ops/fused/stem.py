@@ -4,7 +4,7 @@
     g = relu(scale · involution2d(h, Wₛ relu(Wᵣ h + bᵣ) + bₛ) + shift)
     y = max_pool2d(relu(conv2d(g, W₃, b₃)), stride=2)               both 3x3
 
-Weights are packed as those of a bottleneck: see `involution.ops.bottleneck`.
+Weights are packed as those of a bottleneck: see `involution.ops.fused.bottleneck`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops.bottleneck import autocast, involve, pack, unpack
+from involution.ops.fused.bottleneck import autocast, involve, pack, unpack
 from involution.ops.schema import LIBRARY, operator
 
 Ints = Sequence[int]

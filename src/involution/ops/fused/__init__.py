@@ -1,0 +1,1 @@
+"""A whole bottleneck block, or the stem, as one operator for inference."""
