@@ -45,7 +45,7 @@ docs: $(VENV)/docs.stamp
 asan: $(VENV)/dev.stamp
 	INVOLUTION_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-		PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py tests/ops/test_bottleneck.py tests/ops/test_stem.py \
+		PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py tests/ops/fused \
 		-k "values or strides or empty or threads and not many and not implementation"
 
 # The wheel is built from the source distribution. auditwheel derives the platform tag from the symbols of the C library

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for path in ROOT.glob("src/involution/**/*") if path.suffix in {".py", ".cpp", ".h"})
 BUDGET = 300  # lines
+FILES = 12  # in a folder, beside its sub-folders
 
 
 def test_imports_go_down_only():
@@ -40,6 +42,14 @@ def test_importing_is_light(module, heavy):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src/involution")))
 def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= BUDGET
+
+
+def test_folders_stay_small():
+    endings = {".py", ".cpp", ".cu", ".h", ".md", ".yaml", ".toml", ".json", ".svg", ".png"}
+    parts = ("src", "benchmarks", "tests", "docs", "results", "demo")
+    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.suffix in endings]
+    count = Counter(path.parent for path in files)
+    assert not {str(folder): number for folder, number in count.items() if number > FILES}
 
 
 def test_no_file_is_a_drawer():

@@ -13,9 +13,9 @@ from benchmarks.gpu.switch import on_tensor_cores, tensor_cores
 from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.peak import limits, share
+from benchmarks.measuring.steps import FROZEN, MODES, Case, work
 from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.entries import ENTRIES
-from benchmarks.speed.steps import FROZEN, MODES, Case, work
 from involution.models.counting.complexity import profile
 
 REFERENCE = "resnet50"

@@ -7,8 +7,8 @@ import torch
 
 import involution.models  # noqa: F401  (registers the networks)
 from benchmarks.measuring.options import Measured, Options
+from benchmarks.measuring.steps import Case, work
 from benchmarks.measuring.timing import interleaved
-from benchmarks.speed.steps import Case, work
 from benchmarks.tables.published import key, published
 
 

@@ -7,9 +7,9 @@ import torch
 from benchmarks.measuring.memory import in_new_process, peak_memory_mib
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.peak import limits
+from benchmarks.measuring.steps import Case, work
 from benchmarks.speed.entries import ENTRIES
 from benchmarks.speed.networks import PAIR, REFERENCE, compare, cuda_plan
-from benchmarks.speed.steps import Case, work
 
 STORED = "rednet50, stored kernels"
 
