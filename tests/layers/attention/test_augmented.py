@@ -79,3 +79,5 @@ def test_widths_follow_the_paper():
 def test_errors():
     with pytest.raises(ValueError, match="channels: expected at least 80 for 8 heads, got 64"):
         AugmentedConv2d(64)
+    with pytest.raises(ValueError, match="heads: expected at least 1, got 0"):
+        AugmentedConv2d(64, heads=0)

@@ -30,6 +30,9 @@ class AugmentedConv2d(nn.Module):
         pooled: attend on the map averaged over 3x3 pixels with stride 2, then upsample.
         heads: of the attention.
 
+    Raises:
+        ValueError: there are too few channels for the heads, or no heads.
+
     Shape:
         [B, C, H, W] → [B, C, ⌈H/s⌉, ⌈W/s⌉].
 
@@ -50,6 +53,8 @@ class AugmentedConv2d(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype, "bias": False}
+        if heads < 1:
+            raise ValueError(f"heads: expected at least 1, got {heads}")
         self.heads = heads
         self.value_channels = heads * int(VALUE_RATIO * channels / heads)
         self.key_channels = heads * max(LEAST_KEY_WIDTH, int(KEY_RATIO * channels / heads))

@@ -16,6 +16,7 @@ import torch
 LIBRARY = Path(__file__).with_name("_kernels.so")
 BUILD_ERROR = LIBRARY.with_name("build_error.txt")  # written by setup.py where compiling failed
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+EXTENSIONS = ("avx512_bf16", "amx")  # of avx512, for the fused blocks
 
 
 class Status(TypedDict):
@@ -27,9 +28,17 @@ class Status(TypedDict):
 
 
 def _load() -> str | None:
-    """Load the library; return the reason if there is none to load."""
-    if os.environ.get("INVOLUTION_CPU") == "reference":
+    """Load the library; return the reason if there is none to load.
+
+    Raises:
+        ValueError: INVOLUTION_CPU has another value than those above.
+    """
+    wanted = os.environ.get("INVOLUTION_CPU", "")
+    if wanted == "reference":
         return "the environment variable INVOLUTION_CPU asks for the reference"
+    if wanted not in ("", *INSTRUCTION_SETS, *EXTENSIONS):
+        known = ", ".join(("reference", *INSTRUCTION_SETS, *EXTENSIONS))
+        raise ValueError(f"INVOLUTION_CPU: expected one of {known}, got {wanted!r}")
     if not LIBRARY.exists():
         return _why_not_built()
     try:

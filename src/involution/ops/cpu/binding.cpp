@@ -30,7 +30,7 @@ const InstructionSet& chosen() {
     const char* wanted = std::getenv("INVOLUTION_CPU");
     // "avx512_bf16" and "amx" are extensions of avx512, see bottleneck/binding.cpp.
     const auto allowed = [&](const InstructionSet& set) {
-      return !wanted || !std::strcmp(wanted, set.name) ||
+      return !wanted || !*wanted || !std::strcmp(wanted, set.name) ||
              (&set == &avx512 && (!std::strcmp(wanted, "avx512_bf16") || !std::strcmp(wanted, "amx")));
     };
 #if defined(__x86_64__)

@@ -31,7 +31,7 @@ Pairs pairs() {
     Pairs found = Pairs::widened;
 #if defined(__linux__) && defined(__x86_64__)
     const char* wanted = std::getenv("INVOLUTION_CPU");
-    const auto allowed = [&](const char* name) { return !wanted || !std::strcmp(wanted, name); };
+    const auto allowed = [&](const char* name) { return !wanted || !*wanted || !std::strcmp(wanted, name); };
     if (std::strcmp(chosen().name, "avx512")) return found;
     if (allowed("avx512_bf16") && __builtin_cpu_supports("avx512bf16")) found = Pairs::dotted;
     if (allowed("amx") && requests_tiles()) found = Pairs::tiled;

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SOURCE = "\n".join((HERE / name).read_text() for name in ("warp.cuh", "band.cu"))
+SOURCE = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("warp.cuh", "band.cu"))
 
 
 def _checked(result: tuple[Any, ...]) -> Any:
@@ -34,13 +34,14 @@ def compile_for(arch: str, constants: tuple[tuple[str, int], ...]) -> bytes:
     options = [f"--gpu-architecture={arch}", "--std=c++17", *(f"-D{name}={value}" for name, value in constants)]
     try:
         _checked(nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options]))
+        code = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+        _checked(nvrtc.nvrtcGetCUBIN(program, code))
     except RuntimeError as error:
         log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
         _checked(nvrtc.nvrtcGetProgramLog(program, log))
         raise RuntimeError(f"{error}: {log.decode().strip()}") from None
-    code = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
-    _checked(nvrtc.nvrtcGetCUBIN(program, code))
-    _checked(nvrtc.nvrtcDestroyProgram(program))
+    finally:
+        _checked(nvrtc.nvrtcDestroyProgram(program))
     return code
 
 

@@ -58,7 +58,7 @@ def refusal(
         "stride: expected at most 2": max(steps) > 2,
         "layout: expected dense channels-last": not dense or not is_channels_last(x),
         "alignment: expected 16 bytes": any(not t.is_meta and t.data_ptr() % 16 for t in tensors[:3]),
-        "size: expected images below 2 GiB": max(2 * t.stride(0) for t in images) >= 2**30,
+        "size: expected images below 1 GiB": max(2 * t.stride(0) for t in images) >= 2**30,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 
