@@ -10,6 +10,7 @@ mutation takes about a minute.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -395,13 +396,14 @@ def try_one(mutation: Mutation, copy: Path, objects: Objects) -> str | None:
 
 def failure(mutation: Mutation, copy: Path) -> str | None:
     """Run the tests of a mutation; return the first that failed, or None."""
-    command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider --tb=no -rfE {mutation.tests}"
+    options = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
+    command = [sys.executable, "-m", "pytest", *options, *shlex.split(mutation.tests)]
     environment = {**os.environ, "PYTHONPATH": f"{copy / 'src'}{os.pathsep}{copy}"}
-    done = subprocess.run(command, shell=True, cwd=copy, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     if done.returncode == 0:
         return None
     if done.returncode not in (1, 2) and done.returncode >= 0:
-        raise RuntimeError(f"{mutation.name}: {command}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{mutation.name}: {shlex.join(command)}\n{done.stdout}{done.stderr}")
     failed = [line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return f"`{failed[0].split()[1]}`" if failed else "the process died"
 
