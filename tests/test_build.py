@@ -20,6 +20,7 @@ SOURCES = (
     "MANIFEST.in",
     "src/involution/ops",
     "src/involution/layers",
+    "src/involution/family",
 )
 COMPILER = """#!/bin/sh
 echo "vector.h: In function f"

@@ -132,6 +132,8 @@ def test_accuracy_is_counted_over_all_batches(trainer):
     assert results["test/top5"] == pytest.approx((ranks < 5).float().mean().item())
     loss = torch.nn.functional.cross_entropy(logits, labels)
     assert results["test/loss"] == pytest.approx(loss.item(), rel=1e-5)
+    task.test_loss.update(torch.tensor(torch.nan), 4)
+    assert task.test_loss.compute().isnan()
 
 
 def test_predictions_are_named_and_sorted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ class Classification(Task):
         }
         self.val_accuracy = MetricCollection(accuracy, prefix="val/")
         self.test_accuracy = self.val_accuracy.clone(prefix="test/")
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy=math.nan) for _ in range(2))  # NaN stays NaN
 
     def initialize(self, weights: str | None) -> None:
         if weights is not None:

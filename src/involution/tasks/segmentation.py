@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Segmentation(Task):
         self.classes, self.window, self.auxiliary_weight = classes, window, auxiliary_weight
         self.val_iou = MeanIoU(classes)
         self.test_iou = MeanIoU(classes)
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy=math.nan) for _ in range(2))  # NaN stays NaN
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

@@ -206,7 +206,7 @@ def test_attention_augmentation_starts_at_the_second_stage():
         (SAN, {"attention": "dense"}, r"attention: expected one of \['pairwise', 'patchwise'\], got 'dense'"),
         (SAN, {"depth": 50}, r"depth: expected one of \[10, 15, 19\], got 50"),
         (InvertedRedNet, {"depth": 18}, "depth: expected one of"),
-        (AxialResNet, {"multiplier": 0.3}, "heads: expected a divisor of the 18 channels, got 16"),
+        (AxialResNet, {"multiplier": 0.3}, "heads: expected a divisor of the 9 channels, got 8"),
         (RedNet, {"group_channels": "all"}, "group_channels: expected an int or \"C\", got 'all'"),
         (RedNet, {"reduction_ratio": "V"}, "reduction_ratio: expected an int, \"W\" or None, got 'V'"),
     ],
