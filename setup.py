@@ -9,6 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,16 @@ class BuildExtension(build_ext):
         error_file = Path(self.build_lib, *ext.name.split(".")[:-1], ERROR)
         error_file.unlink(missing_ok=True)
         self.compiler.spawn = self.compiler.call = self._call  # setuptools calls the one or the other
+        compile_all = self.compiler.compile
         try:
-            super().build_extension(ext)
+            with ThreadPoolExecutor(os.cpu_count()) as threads:  # setuptools compiles one source after the other
+
+                def compile_in_parallel(sources: list[str], **options: Any) -> list[str]:
+                    objects = threads.map(lambda source: compile_all([source], **options), sources)
+                    return [path for paths in objects for path in paths]
+
+                self.compiler.compile = compile_in_parallel
+                super().build_extension(ext)
         except CompileError as error:
             error_file.parent.mkdir(parents=True, exist_ok=True)
             error_file.write_text(f"{error}\n", encoding="utf-8")
