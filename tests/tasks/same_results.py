@@ -76,6 +76,8 @@ def main(folder):
     found |= {kind: shard(kind, folder) for kind in SHARDED}
     if os.environ["RANK"] == "0":
         torch.save(found, folder / "results.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # threads of gloo must not outlive the process
 
 
 if __name__ == "__main__":

@@ -83,6 +83,8 @@ def main(kinds, dying):
         assert mine.isfinite().all(), kind
         if run.is_global_zero:
             print("step of", kind, flush=True)
+    distributed.barrier()
+    distributed.destroy_process_group()  # threads of gloo must not outlive the process
 
 
 if __name__ == "__main__":
