@@ -9,7 +9,7 @@ import involution
 from involution import involution1d, involution2d, involution3d, local_products, spanned_involution
 
 OPERATORS = (involution1d, involution2d, involution3d)
-SIZE, WINDOW, STRIDE, DILATION = (6, 5, 7), (3, 2, 3), (2, 1, 2), (1, 2, 2)
+SIZE, WINDOW, STRIDE, DILATION = (6, 5, 7), (3, 2, 3), (2, 1, 2), (2, 3, 2)
 SIDES = ((3, 0), (0, 1), (1, 4))
 
 
