@@ -41,7 +41,23 @@ def complains(outcome, message):
         (("fit",), "data"),
         (("fit", "digit"), "recipe: expected one of .*, got 'digit'; did you mean digits.?"),
         (("fit", "--chekpoint", "a"), "unrecognized arguments: --chekpoint a; did you mean --checkpoint.?"),
+        (("predict",), "the following arguments are required: checkpoint"),
         (("predict", "a.png"), "checkpoint"),
+        (("fit", "digits", "--model.netwrok", "a"), "--model.netwrok: expected .* Classification, .*mean network.?"),
+        (
+            ("fit", "digits", "--model.optimizer.lrr", "1"),
+            "--model.optimizer.lrr: .* of AdamW, got lrr; did you mean lr.?",
+        ),
+        (("fit", "digits", "--model.optimizer.lr", "x"), "--model.optimizer.lr: expected a number, got x"),
+        (
+            ("fit", "digits", "--model.schedule", "Cosine"),
+            "--model.schedule: .* got 'Cosine'; did you mean CosinePerEpoch.?",
+        ),
+        (("fit", "digits", "--trainer.max_epochs", "x"), "--trainer.max_epochs: expected an integer, got x"),
+        (("fit", "digits", "--batch-size", "x"), "--batch-size: expected an integer, got x"),
+        (("fit", "digits", "--trainer.precision", "bf61"), "--trainer.precision: expected one of .*, got bf61"),
+        (("fit", "digits", "--trainer.strategy", "ddpp"), "trainer: .*strategy='ddpp'.*"),
+        (("export", "gone.ckpt", "--format", "onnx", "--out", "a.onnx"), "checkpoint: expected a file, got gone.ckpt"),
         (
             ("predict", "a.png", "--ckpt_path", "gone.ckpt"),
             "checkpoint: expected a file, got gone.ckpt, which does not exist",
@@ -161,7 +177,8 @@ def test_files_that_are_no_checkpoints(run, recipe, truncated, command, tmp_path
 
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     arguments = [truncated] if command == "predict" else recipe()
-    for path, message in {truncated: "no code, got .*truncated.jpg", tmp_path / "other.pt": "weights alone"}.items():
+    other = "the weights of the network, got .*other.pt" if command == "test" else "weights alone"
+    for path, message in {truncated: "without code, got .*truncated.jpg", tmp_path / "other.pt": other}.items():
         assert complains(run(command, *arguments, "--ckpt_path", path), f"checkpoint: expected .*{message}")
 
 

@@ -160,7 +160,7 @@ def test_a_wrong_file_shows_a_message_and_the_page_goes_on(page, name, tmp_path)
 def test_a_checkpoint_is_brought(page, weights, tmp_path):
     (tmp_path / "wrong.ckpt").write_text("no checkpoint")
     page.bring("checkpoint-a", tmp_path / "wrong.ckpt")
-    page.wait(lambda: "checkpoint: expected weights and no code, got wrong.ckpt" in page.text("message-a"))
+    page.wait(lambda: "checkpoint: expected a file of weights without code, got wrong.ckpt" in page.text("message-a"))
     page.bring("checkpoint-a", weights)
     page.wait(lambda: page.find("#network-a input")[0].get_attribute("value") == "your checkpoint")
     page.wait(lambda: not page.text("message-a"))
@@ -168,7 +168,9 @@ def test_a_checkpoint_is_brought(page, weights, tmp_path):
 
 def test_a_checkpoint_of_the_folder_that_cannot_be_read(page):
     page.choose("network-a", "unreadable.ckpt")
-    page.wait(lambda: "checkpoint: expected weights and no code, got unreadable.ckpt" in page.text("message-a"))
+    page.wait(
+        lambda: "checkpoint: expected a file of weights without code, got unreadable.ckpt" in page.text("message-a")
+    )
     page.choose("network-a", "two.ckpt")
     page.wait(lambda: not page.text("message-a"))
 

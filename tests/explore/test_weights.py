@@ -41,7 +41,7 @@ class Mischief:
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "hyper_parameters": Mischief()}, tmp_path / "bad.ckpt")
-    with pytest.raises(ValueError, match=r"checkpoint: expected weights and no code, got .*bad.ckpt"):
+    with pytest.raises(ValueError, match=r"checkpoint: expected a file of weights without code, got .*bad.ckpt"):
         load_network(None, tmp_path / "bad.ckpt")
     assert not Path("/made-by-a-checkpoint").exists()
 
@@ -75,8 +75,12 @@ def test_hyperparameters_are_those_of_a_task(weights, tmp_path):
         ("rednet51", None, "model: expected a network of rednet26, .*, got 'rednet51'"),
         (None, "gone.ckpt", "checkpoint: expected a file, got gone.ckpt, which does not exist"),
         ("rednet50", "two.ckpt", "model: expected 'rednet26' as in the checkpoint, got 'rednet50'"),
-        (None, "text.ckpt", "checkpoint: expected weights and no code, got text.ckpt, which is damaged"),
-        (None, "text.safetensors", "checkpoint: expected weights and no code, got text.safetensors, which is damaged"),
+        (None, "text.ckpt", "checkpoint: expected a file of weights without code, got text.ckpt, which is damaged"),
+        (
+            None,
+            "text.safetensors",
+            "checkpoint: expected a file of weights without code, got text.safetensors, which is damaged",
+        ),
         (None, "list.pt", "checkpoint: expected weights by name, got list.pt with list"),
         (None, "other.pt", "checkpoint: expected weights of rednet26, .*, got other.pt with others"),
     ],

@@ -57,7 +57,7 @@ def test_an_option_that_names_another_file_is_not_followed(change, tmp_path, opt
 def test_code_in_a_checkpoint_does_not_run(tmp_path):
     saved = {"state_dict": {"a": torch.zeros(1)}, "hyper_parameters": Mischief(tmp_path / "written")}
     torch.save(saved, tmp_path / "bad.ckpt")
-    with pytest.raises(ValueError, match=r"checkpoint: expected weights and no code, got .*bad.ckpt"):
+    with pytest.raises(ValueError, match=r"checkpoint: expected a file of weights without code, got .*bad.ckpt"):
         load_task(tmp_path / "bad.ckpt")
     assert not Path(tmp_path / "written").exists()
 

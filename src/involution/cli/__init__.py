@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
     match arguments:
         case []:
             raise UserError(f"command: expected one of {', '.join(COMMANDS)}, got none")
-        case ["-h" | "--help", *_]:
+        case ["-h" | "--help" | "help", *_]:
             print(_HELP)
         case ["--version", *_]:
             print(version("involution"))

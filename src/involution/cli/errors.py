@@ -73,7 +73,7 @@ def one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and lines[0].startswith("Caught ") and "worker process" in lines[0]:
         lines = [lines[-1].partition(": ")[2]]
-    return " ".join(line for line in lines if not line.startswith(_NOISE)) or type(error).__name__
+    return " ".join(line for line in lines if not line.startswith(_NOISE)).removeprefix("- ") or type(error).__name__
 
 
 def missing_package(command: str, error: ModuleNotFoundError) -> UserError | None:

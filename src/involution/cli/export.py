@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from involution.cli.errors import Parser, UserError
+from involution.weights import ENDINGS as WEIGHTS
 from involution.weights import check_destination
 
 ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "torchscript": ".pt"}
@@ -34,7 +35,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     from involution.explore import load_network
     from involution.models.export import export
 
-    file = given.network if Path(given.network).exists() else None
+    path = Path(given.network)
+    file = path if path.exists() or path.suffix in (".ckpt", *WEIGHTS) else None
     network = load_network(None if file else given.network, file).model.to(getattr(torch, given.dtype))
     dynamic = [name for name in given.dynamic.split(",") if name]
     difference = export(network, given.format, out, given.input_size, dynamic)

@@ -1,6 +1,6 @@
 """Tasks: Lightning modules of a network with its loss, metrics and optimization."""
 
-from involution.tasks.checkpoint import check_checkpoint, load_task, read_checkpoint
+from involution.tasks.checkpoint import check_checkpoint, load_task, load_weights, read_checkpoint
 from involution.tasks.classification import Classification
 from involution.tasks.detection import Detection
 from involution.tasks.schedule import CosinePerEpoch, PolynomialPerIteration, Schedule, Steps
@@ -18,5 +18,6 @@ __all__ = [
     "Task",
     "check_checkpoint",
     "load_task",
+    "load_weights",
     "read_checkpoint",
 ]

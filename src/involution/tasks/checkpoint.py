@@ -22,7 +22,7 @@ from involution.tasks.classification import Classification, create_network
 from involution.tasks.detection import Detection
 from involution.tasks.segmentation import Segmentation
 from involution.tasks.task import Task
-from involution.weights import Saved, read_weights, require_fit
+from involution.weights import Saved, read_weights, require_fit, to_ours
 
 LEARNING = ("optimizer", "schedule", "label_smoothing", "mixup_alpha", "cutmix_alpha", "auxiliary_weight", "compile")
 """Arguments of tasks that prediction does not need."""
@@ -31,14 +31,19 @@ LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fix
 """Upper limits of the arguments that determine the size of images, in pixels or as a factor."""
 
 
-def read_checkpoint(path: str | Path, argument: str = "checkpoint") -> Saved:
+def read_checkpoint(path: str | Path, argument: str = "checkpoint", alone: bool = False) -> Saved:
     """Return the contents of a checkpoint of `involution fit`, with memory-mapped tensors.
+
+    Args:
+        path: the file.
+        argument: that errors are about.
+        alone: also accept weights alone; their `facts` are None.
 
     Raises:
         ValueError: there is no such file, or it is not such a checkpoint.
     """
     saved = read_weights(path, argument)
-    if not isinstance(saved.facts, Mapping):
+    if not isinstance(saved.facts, Mapping) and not (alone and saved.facts is None):
         found = "weights alone" if saved.facts is None else f"hyper_parameters of type {type(saved.facts).__name__}"
         raise ValueError(f"{argument}: expected a checkpoint of `involution fit`, got {path} with {found}")
     return saved
@@ -82,6 +87,18 @@ def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str =
         raise ValueError(f"{argument}: expected a checkpoint of {type(task).__name__}, got {path} of {kind.__name__}")
     task.check_same(saved.facts, argument, "the configuration")
     require_fit(task.net, {name.removeprefix("net."): value for name, value in saved.weights.items()}, path, argument)
+
+
+def load_weights(task: Task, saved: Saved, path: str | Path, argument: str = "checkpoint") -> None:
+    """Load all weights of a task's network from a file without hyperparameters, of any release.
+
+    Raises:
+        ValueError: the weights are not those of the network.
+    """
+    weights = to_ours(saved.weights).weights
+    require_fit(task.net, weights, path, argument)
+    task.net.load_state_dict(weights)
+    task.initialized = True
 
 
 def task_class(facts: Mapping[str, Any]) -> type[Task]:

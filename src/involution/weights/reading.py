@@ -55,7 +55,7 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
     try:
         saved = _load(path)
     except Exception as error:  # a damaged or hostile file makes the readers raise errors of almost any kind
-        reason = f"expected weights and no code, got {path}, which is damaged or another kind of file"
+        reason = f"expected a file of weights without code, got {path}, which is damaged or another kind of file"
         raise ValueError(f"{argument}: {reason}") from error
     weights = saved.get("state_dict", saved) if isinstance(saved, Mapping) else saved
     if not isinstance(weights, Mapping):

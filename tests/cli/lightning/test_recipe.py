@@ -9,12 +9,14 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from involution.cli.lightning.progress import LINES, EpochLines
+from involution.data import ImageFolder
 from involution.tasks import load_task, read_checkpoint
+from involution.weights import to_official
 
 RUN = "runs/cifar10/version_0"
 
 
-def weights(path):
+def weights_of(path):
     return read_checkpoint(path).weights
 
 
@@ -74,7 +76,7 @@ def test_a_resumed_run_equals_an_unbroken_one(run, recipe, num_workers, tmp_path
 def test_the_seed_decides(run, recipe, tmp_path):
     for i, seed in enumerate((5, 5, 6)):
         assert run("fit", *recipe(seed_everything=seed, trainer__default_root_dir=i)).status == 0
-    runs = [weights(tmp_path / f"{i}/version_0/checkpoints/last.ckpt") for i in range(3)]
+    runs = [weights_of(tmp_path / f"{i}/version_0/checkpoints/last.ckpt") for i in range(3)]
     same = [all(torch.equal(runs[0][name], other[name]) for name in runs[0]) for other in runs[1:]]
     assert same == [True, False]
 
@@ -87,6 +89,23 @@ def test_validate_and_test_measure_a_checkpoint(run, recipe, checkpoint, tmp_pat
         assert outcome.err == ""
         assert f"{command[:4].replace('vali', 'val')}/top1" in outcome.out
     assert not (tmp_path / "runs").exists()
+
+
+def test_released_weights_are_evaluated_without_a_checkpoint(run, recipe, weights, tmp_path):
+    """A file under the official names, without hyperparameters, gives the metrics of the checkpoint that it is from."""
+    task = load_task(weights)
+    torch.save({"state_dict": to_official(task.net.state_dict()).weights}, tmp_path / "official.pth")
+    shape = {"model__network": "rednet26", "model__options": "{stem_stride: 1}"}
+    outcome = run("test", *recipe(**shape), "--checkpoint", tmp_path / "official.pth", "--json")
+    assert outcome.err == ""
+    data = ImageFolder(tmp_path / "images", size=32, resize=32, padding=4, batch_size=4, num_workers=0)
+    images, labels = next(iter(data.test_dataloader()))
+    loss = torch.nn.functional.cross_entropy(task.eval()(images), labels)
+    assert json.loads(outcome.out)["test/loss"] == pytest.approx(loss.item(), rel=1e-4)
+    torch.save({"state_dict": task.net.state_dict() | {"fc.bias": torch.zeros(3)}}, tmp_path / "three.pth")
+    outcome = run("test", *recipe(**shape), "--checkpoint", tmp_path / "three.pth")
+    assert outcome.status == 2
+    assert "three.pth, in which 1 differ: fc.bias is (3,), not (2,)" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from involution import data, tasks
-from involution.cli.errors import UserError, did_you_mean, suggestion
+from involution.cli.errors import UserError, did_you_mean
+from involution.cli.lightning.messages import explain
 from involution.cli.lightning.options import SPELLINGS
 from involution.cli.lightning.recipes import RECIPES
-
-_NO_CLASS = re.compile(r'Parser key "([\w.]+)":.*Expected a dot import path string: (\S+)', re.DOTALL)
-_CLASSES = {
-    "model": [name for name in tasks.__all__ if isinstance(getattr(tasks, name), type)],
-    "data": [name for name in data.__all__ if isinstance(getattr(data, name), type)],
-    "trainer.callbacks": callbacks.__all__,
-}
 
 
 def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
@@ -39,7 +31,7 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
     try:
         return parser.parse_args(arguments)
     except argparse.ArgumentError as error:
-        raise UserError(_explain(str(error), parser, arguments)) from error
+        raise UserError(explain(str(error), _options(parser, arguments))) from error
 
 
 @contextmanager
@@ -54,13 +46,22 @@ def trainer_mistakes() -> Iterator[None]:
         raise UserError(f"trainer: {reason}") from error
 
 
+@contextmanager
+def trainer_arguments() -> Iterator[None]:
+    """Convert every ValueError into a user error: those of Lightning's constructor are about its arguments."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"trainer: {error}") from error
+
+
 def create_trainer(**arguments: Any) -> Trainer:
     """Return a trainer.
 
     Raises:
         UserError: the arguments are inconsistent, or request a device that this machine does not have.
     """
-    with trainer_mistakes():
+    with trainer_mistakes(), trainer_arguments():
         return Trainer(**arguments)
 
 
@@ -76,7 +77,7 @@ def _shipped(option: str, value: str) -> str:
 def _configurations(arguments: Sequence[str]) -> list[str]:
     """Return the values of `--config` and `-c`."""
     found = []
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=False):
         if option in ("--config", "-c"):
             found.append(value)
         elif option.startswith("--config="):
@@ -101,14 +102,10 @@ def _check_configuration(path: str) -> None:
         raise UserError(f"--config: expected a YAML mapping, got {path} with {type(content).__name__}")
 
 
-def _explain(message: str, parser: LightningArgumentParser, arguments: Sequence[str]) -> str:
-    unknown = _NO_CLASS.search(message)
-    if unknown and unknown[1] in _CLASSES and f"--{unknown[1]}" in {a.partition("=")[0].rstrip("+") for a in arguments}:
-        key, name = unknown.groups()
-        known = _CLASSES[key]
-        return f"--{key}: expected the name of a class, got {name!r}{did_you_mean(name, known)}"
+def _options(parser: LightningArgumentParser, arguments: Sequence[str]) -> set[str]:
+    """Return the options of a parser and of the command that the arguments name."""
     options = {*parser._option_string_actions, *SPELLINGS}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
             options |= set(action.choices[arguments[0]]._option_string_actions)
-    return message + suggestion(message, options)
+    return options

@@ -21,11 +21,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from involution.cli.errors import UserError
-from involution.cli.lightning.arguments import parse, trainer_mistakes
+from involution.cli.lightning.arguments import parse, trainer_arguments, trainer_mistakes
 from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling, short_help, with_recipe
 from involution.cli.lightning.progress import EpochLines, Progress, Throughput
 from involution.data import DataModule
-from involution.tasks import Task, check_checkpoint, read_checkpoint
+from involution.tasks import Task, check_checkpoint, load_weights, read_checkpoint
 from involution.tasks.saving import AtomicCheckpointIO
 
 ALIASES = ("best", "last", "hpc")  # checkpoints that Lightning finds itself
@@ -97,15 +97,20 @@ class Recipe(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         if self.subcommand != "fit" and (path is None or path in ALIASES):
             raise UserError(f"checkpoint: expected a checkpoint to evaluate, got {path or 'none'}")
-        self.saved = None if path is None or path in ALIASES else read_checkpoint(path)
+        alone = self.subcommand != "fit"
+        self.saved = None if path is None or path in ALIASES else read_checkpoint(path, alone=alone)
         if self.subcommand != "fit":
             self.save_config_callback = None
             self.config[self.subcommand].verbose = not self._get(self.config, "json")
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
-        if self.saved is not None:
-            check_checkpoint(self.model, self.saved, self._get(self.config, "ckpt_path"))
+        path = self._get(self.config, "ckpt_path")
+        if self.saved is not None and self.saved.facts is None:  # weights alone, such as the released ones
+            load_weights(self.model, self.saved, path)
+            self.config_init[self.subcommand].ckpt_path = None
+        elif self.saved is not None:
+            check_checkpoint(self.model, self.saved, path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV and TensorBoard and show progress, unless the configuration specifies otherwise."""
@@ -131,7 +136,8 @@ class Recipe(LightningCLI):
             kwargs["enable_progress_bar"] = terminal
         plugins = given.plugins or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        with trainer_arguments():
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def before_fit(self) -> None:
         """Start the timer."""
