@@ -12,7 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from involution.models.counting.complexity import BUILDERS, build
-from involution.models.skeleton.trunk import DEPTHS
+from involution.models.skeleton.trunk import DEPTHS, MID_WIDTHS
 from involution.weights import require_fit, to_ours
 
 REDNETS = tuple(f"rednet{depth}" for depth in DEPTHS)
@@ -50,9 +50,11 @@ def recognize(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
         return "", {}
     options: dict[str, Any] = {}
     if span := _rows(weights, f"{prefix}stem.1.conv2.conv.weight"):
-        options["stem_kernel_size"] = isqrt(span // 2)  # two groups
+        options["stem_kernel_size"] = isqrt(span // (_rows(weights, f"{prefix}stem.0.conv.weight") // 16))
     else:
         options["stem"] = "deep" if f"{prefix}stem.1.conv.weight" in weights else "conv"
+    if (factor := _rows(weights, f"{prefix}layer1.0.conv1.weight") / MID_WIDTHS[0]) not in (0, 1):
+        options["width_factor"] = factor
     if not kind:
         channels = _rows(weights, "stem.0.conv.weight", axis=1) or _rows(weights, "stem.conv.weight", axis=1)
         return backbone, {"in_chans": channels, "num_classes": _rows(weights, "fc.weight"), **options}

@@ -6,6 +6,7 @@ Li et al., "Involution: Inverting the Inherence of Convolution for Visual Recogn
 from __future__ import annotations
 
 from functools import partial
+from math import isqrt
 from typing import Any
 
 from timm.models import register_model
@@ -31,6 +32,7 @@ class RedNet(Trunk):
         kernel_size, group_channels, reduction_ratio: of the involutions in the blocks. `group_channels` "C" shares one
             kernel among all channels. `reduction_ratio` "W" or None generates kernels with a single linear map;
             `timm.create_model` drops arguments that are None.
+        generator_norm: whether a batch norm follows the first of the two linear maps that generate a kernel.
         kwargs: passed to `Trunk`.
 
     Raises:
@@ -45,6 +47,7 @@ class RedNet(Trunk):
         kernel_size: int = 7,
         group_channels: int | str = 16,
         reduction_ratio: int | str | None = 4,
+        generator_norm: bool = True,
         device: Any = None,
         dtype: Any = None,
         **kwargs: Any,
@@ -53,12 +56,13 @@ class RedNet(Trunk):
             raise ValueError(f'group_channels: expected an int or "C", got {group_channels!r}')
         if reduction_ratio not in ("W", None) and not isinstance(reduction_ratio, int):
             raise ValueError(f'reduction_ratio: expected an int, "W" or None, got {reduction_ratio!r}')
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
 
         def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
             shared = group_channels if isinstance(group_channels, int) else channels
             ratio = reduction_ratio if isinstance(reduction_ratio, int) else None
-            return Involution2d(channels, kernel_size, stride, dilation, shared, ratio, **factory)
+            given = {"norm_layer": "batch_norm" if generator_norm else None, **factory}
+            return Involution2d(channels, kernel_size, stride, dilation, shared, ratio, **given)
 
         def stem_mixer(channels: int, stride: int, dilation: int) -> nn.Module:
             return Involution2d(channels, stem_kernel_size, stride, dilation, **factory)
@@ -77,7 +81,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     span = "stem.1.conv2.conv.weight"
     ours = model.state_dict()
     if span in weights and span in ours and weights[span].shape != ours[span].shape:
-        sizes = [round((w.shape[0] * 16 / (stems.HALF)) ** 0.5) for w in (ours[span], weights[span])]
+        groups = ours["stem.0.conv.weight"].shape[0] // 16
+        sizes = [isqrt(w.shape[0] // groups) for w in (ours[span], weights[span])]
         raise ValueError(
             f"stem_kernel_size: expected {sizes[1]}, the stem of this checkpoint, got {sizes[0]}; "
             "classifiers were released with 3, detectors and segmentors with 7"

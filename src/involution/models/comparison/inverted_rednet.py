@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from involution.models.comparison.depthwise_rednet import depthwise
 from involution.models.skeleton import stems
 from involution.models.skeleton.registration import configurations, create
-from involution.models.skeleton.stages import Stages, initialize, plan
+from involution.models.skeleton.stages import Stages, initialize, plan, scale_widths
 from involution.models.skeleton.trunk import DEPTHS, STEM_WIDTH
 
 EXPANSION = 4
@@ -55,20 +55,22 @@ class InvertedRedNet(Stages):
 
     Args:
         depth: 26, 38, 50, 101 or 152.
-        base_width: channels of the first stage; each further stage doubles them. None chooses the value for which the
-            number of parameters comes nearest to RedNet's.
+        base_width: channels of the first stage in the full width; each further stage doubles them. None chooses the
+            value for which the number of parameters comes nearest to RedNet's.
+        width_factor: factor of all widths, see `scale_widths`.
         in_chans: channels of the image.
         drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
         kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: `depth` is not one of the above.
+        ValueError: `depth` or `width_factor` is not one of the above.
     """
 
     def __init__(
         self,
         depth: int = 50,
         base_width: int | None = None,
+        width_factor: float = 1.0,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
         device: torch.device | str | None = None,
@@ -78,7 +80,8 @@ class InvertedRedNet(Stages):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         depths = plan(depth, DEPTHS)
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
-        channels, width = STEM_WIDTH, base_width or plan(depth, BASE_WIDTHS)
+        channels, width = scale_widths((STEM_WIDTH, base_width or plan(depth, BASE_WIDTHS)), width_factor)
+        stem_width = channels
         stages: list[list[nn.Module]] = []
         for blocks in depths:
             layers: list[nn.Module] = []
@@ -91,7 +94,7 @@ class InvertedRedNet(Stages):
         # The convolution before the pooling is part of the last stage, so that its features end in an activation.
         stages[-1].append(stems.conv_norm_act(channels, EXPANSION * channels, 1, 1, nn.BatchNorm2d, nn.ReLU, **factory))
         super().__init__(
-            stems.mixed(partial(_in_stem, **factory), in_chans, 2, nn.BatchNorm2d, nn.ReLU, **factory),
+            stems.mixed(partial(_in_stem, **factory), in_chans, stem_width, 2, nn.BatchNorm2d, nn.ReLU, **factory),
             [nn.Sequential(*layers) for layers in stages],
             [channels // 8, channels // 4, channels // 2, EXPANSION * channels],
             stem_pool=True,

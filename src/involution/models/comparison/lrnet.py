@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import gcd
 from typing import Any
 
 import torch
@@ -44,13 +45,14 @@ def local_relation_net(
         stem: "local_relation", "conv" or "deep".
         similarity: of query and key, see `LocalRelation2d`.
         device, dtype: of the weights.
-        mid_widths: channels of the mixers in the four stages.
+        mid_widths: channels of the mixers in the four stages, in the full width.
         kwargs: passed to `Trunk`.
     """
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
 
     def mixer(channels: int, stride: int, dilation: int) -> nn.Module:
-        return LocalRelation2d(channels, 7, stride, dilation, similarity=similarity, **factory)
+        shared = gcd(8, channels)  # 8, except for some numbers of channels of narrower networks
+        return LocalRelation2d(channels, 7, stride, dilation, shared, similarity, **factory)
 
     make_stem = stems.choose(stem, local_relation=partial(stems.strided, mixer))
     widths = mid_widths or plan(depth, MID_WIDTHS)

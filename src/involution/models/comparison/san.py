@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from involution.layers.attention.san import SANPairwise2d, SANPatchwise2d
 from involution.models.skeleton.registration import configurations, create
-from involution.models.skeleton.stages import Stages, plan
+from involution.models.skeleton.stages import Stages, plan, scale_widths
 
 STEM_WIDTH = 64
 WIDTHS = (64, 256, 512, 1024, 2048)
@@ -53,18 +53,20 @@ class SAN(Stages):
     Args:
         depth: 10, 15 or 19.
         attention: "pairwise" or "patchwise".
+        width_factor: factor of all widths, see `scale_widths`.
         in_chans: channels of the image.
         drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
         kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: `depth` or `attention` is not one of the above.
+        ValueError: `depth`, `attention` or `width_factor` is not one of the above.
     """
 
     def __init__(
         self,
         depth: int = 10,
         attention: str = "pairwise",
+        width_factor: float = 1.0,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
         device: torch.device | str | None = None,
@@ -76,9 +78,10 @@ class SAN(Stages):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         depths = plan(depth, DEPTHS)
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
-        channels = STEM_WIDTH
+        stem_width, *widths = scale_widths((STEM_WIDTH, *WIDTHS), width_factor)
+        channels = stem_width
         stages: list[nn.Sequential] = []
-        for blocks, width in zip(depths, WIDTHS, strict=True):
+        for blocks, width in zip(depths, widths, strict=True):
             layers: list[nn.Module] = [nn.MaxPool2d(2), nn.Conv2d(channels, width, 1, bias=False, **factory)]
             for _ in range(blocks):
                 layer = ATTENTIONS[attention](width, 7 if stages else 3, **factory)
@@ -87,12 +90,12 @@ class SAN(Stages):
             stages.append(nn.Sequential(*layers))
             channels = width
         stem = nn.Sequential(
-            nn.Conv2d(in_chans, STEM_WIDTH, 1, bias=False, **factory),
-            nn.BatchNorm2d(STEM_WIDTH, **factory),
+            nn.Conv2d(in_chans, stem_width, 1, bias=False, **factory),
+            nn.BatchNorm2d(stem_width, **factory),
             nn.ReLU(inplace=True),
             stages[0],
         )
-        super().__init__(stem, stages[1:], WIDTHS[1:], in_chans=in_chans, **factory, **kwargs)
+        super().__init__(stem, stages[1:], widths[1:], in_chans=in_chans, **factory, **kwargs)
 
 
 default_cfgs = configurations(

@@ -15,7 +15,7 @@ from involution.layers.attention.standalone import StandAlone2d
 from involution.models.skeleton import stems
 from involution.models.skeleton.registration import configurations, create
 from involution.models.skeleton.stages import plan
-from involution.models.skeleton.trunk import DEPTHS, STEM_WIDTH, Layer, Trunk
+from involution.models.skeleton.trunk import DEPTHS, Layer, Trunk
 
 for _attention in (StandAlone2d, BlockAttention2d):
     register_notrace_module(_attention)  # masks of the border depend on the size of the map
@@ -42,10 +42,12 @@ def resnet_standalone(
     return Trunk(plan(depth, DEPTHS), mixer, stems.choose(stem, standalone=_block_stem), **factory, **kwargs)
 
 
-def _block_stem(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+def _block_stem(
+    in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+) -> nn.Module:
     """Return attention in blocks, a norm and a max pooling by the whole stride of the stem; it has no activation."""
-    attention = BlockAttention2d(in_chans, STEM_WIDTH, **factory)
-    return nn.Sequential(attention, norm_layer(STEM_WIDTH, **factory), nn.MaxPool2d(stride, ceil_mode=True))
+    attention = BlockAttention2d(in_chans, width, **factory)
+    return nn.Sequential(attention, norm_layer(width, **factory), nn.MaxPool2d(stride, ceil_mode=True))
 
 
 default_cfgs = configurations((f"resnet{depth}_standalone" for depth in (26, 38, 50)), first_conv="stem.0.value")

@@ -164,6 +164,25 @@ def plan(depth: int, plans: Mapping[int, Plan]) -> Plan:
     return plans[depth]
 
 
+def scale_widths(widths: Sequence[int], width_factor: float) -> list[int]:
+    """Return numbers of channels times `width_factor`, which has the name of the argument of timm's ResNetV2.
+
+    Nothing is rounded. The factor must be a multiple of 0.5: half of the stem then has whole groups of 16 channels.
+
+    Raises:
+        ValueError: it is not, or a product is no whole number.
+
+    >>> scale_widths((64, 72, 84), 0.5)
+    [32, 36, 42]
+    """
+    if width_factor <= 0 or width_factor % 0.5:
+        raise ValueError(f"width_factor: expected a positive multiple of 0.5, got {width_factor}")
+    for width in widths:
+        if width * width_factor % 1:
+            raise ValueError(f"width_factor: expected whole numbers of channels, got {width_factor} times {width}")
+    return [int(width * width_factor) for width in widths]
+
+
 def initialize(module: nn.Module) -> None:
     """Initialize convolutions with He's normal distribution (fan-out) and linear layers with a std of 0.01.
 

@@ -1,4 +1,7 @@
-"""Stems: from the image to 64 channels for the first stage. The max pooling after them is part of `Stages`."""
+"""Stems: from the image to the first stage. The max pooling after them is part of `Stages`.
+
+Most have 64 channels in the full width.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from involution.models.skeleton.trunk import STEM_WIDTH, Layer, Mixer, Stem
-
-HALF = STEM_WIDTH // 2
-"""Channels between the layers of the stems of three layers."""
+from involution.models.skeleton.trunk import Layer, Mixer, Stem
 
 
 def choose(name: str, **own: Stem) -> Stem:
@@ -25,41 +25,43 @@ def choose(name: str, **own: Stem) -> Stem:
     return stems[name]
 
 
-def plain(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+def plain(in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
     """Return ResNet's stem: one 7x7 convolution (He et al., 2016)."""
-    return conv_norm_act(in_chans, STEM_WIDTH, 7, stride, norm_layer, act_layer, **factory)
+    return conv_norm_act(in_chans, width, 7, stride, norm_layer, act_layer, **factory)
 
 
-def deep(in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
-    """Return three 3x3 convolutions of 32, 32 and 64 channels, the stem of the ResNets in the paper's segmentors."""
+def deep(in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
+    """Return three 3x3 convolutions, two of half the width: the stem of the ResNets in the paper's segmentors."""
+    half = width // 2
     return nn.Sequential(
-        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
-        conv_norm_act(HALF, HALF, 3, 1, norm_layer, act_layer, **factory),
-        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
+        conv_norm_act(half, half, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(half, width, 3, 1, norm_layer, act_layer, **factory),
     )
 
 
 def mixed(
-    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+    mixer: Mixer, in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
 ) -> nn.Sequential:
     """Return RedNet's stem: `deep` with a mixer as second layer. Indices are those of the released state dict."""
+    half = width // 2
     return nn.Sequential(
-        conv_norm_act(in_chans, HALF, 3, stride, norm_layer, act_layer, **factory),
-        mixer(HALF, 1, 1),
-        norm_layer(HALF, **factory),
+        conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
+        mixer(half, 1, 1),
+        norm_layer(half, **factory),
         act_layer(inplace=True),
-        conv_norm_act(HALF, STEM_WIDTH, 3, 1, norm_layer, act_layer, **factory),
+        conv_norm_act(half, width, 3, 1, norm_layer, act_layer, **factory),
     )
 
 
 def strided(
-    mixer: Mixer, in_chans: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
+    mixer: Mixer, in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
 ) -> nn.Sequential:
     """Return LR-Net's stem: a 1x1 convolution, which widens the three channels of the image, and a strided mixer."""
     return nn.Sequential(
-        conv_norm_act(in_chans, STEM_WIDTH, 1, 1, norm_layer, act_layer, **factory),
-        mixer(STEM_WIDTH, stride, 1),
-        norm_layer(STEM_WIDTH, **factory),
+        conv_norm_act(in_chans, width, 1, 1, norm_layer, act_layer, **factory),
+        mixer(width, stride, 1),
+        norm_layer(width, **factory),
         act_layer(inplace=True),
     )
 

@@ -13,14 +13,14 @@ import torch
 from timm.layers import DropPath, get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
-from involution.models.skeleton.stages import Stages, initialize
+from involution.models.skeleton.stages import Stages, initialize, scale_widths
 
 Layer = Callable[..., nn.Module]
 Mixer = Callable[[int, int, int], nn.Module]
 """(channels, stride, dilation) → module that maps [B, C, H, W] to [B, C, ⌈H/stride⌉, ⌈W/stride⌉]."""
 
 Stem = Callable[..., nn.Module]
-"""(in_chans, stride, norm_layer, act_layer, **factory) → module that maps the image to 64 channels at that stride."""
+"""(in_chans, width, stride, norm_layer, act_layer, **factory) → module that maps the image to `width` channels."""
 
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks per stage; Li et al., 2021, section 4.1, following He et al., 2016."""
@@ -76,7 +76,8 @@ class Trunk(Stages):
         stem_stride: stride of the stem including its max pooling: 4 for images of about 224 pixels, 2 (without max
             pooling) for 64 pixels, 1 (without any stride) for 32 pixels.
         stem_pool: whether half of a `stem_stride` of 4 is a 3x3 max pooling after the stem.
-        mid_widths: channels of the mixers in the four stages.
+        mid_widths: channels of the mixers in the four stages, in the full width.
+        width_factor: factor of all widths, see `scale_widths`.
         output_stride: 32, 16 or 8, for a `stem_stride` of 4. With 16 or 8, later stages dilate their mixers instead of
             striding.
         drop_path_rate: stochastic depth of the last block, increasing linearly from 0 at the first.
@@ -85,7 +86,7 @@ class Trunk(Stages):
         kwargs: passed to `Stages`.
 
     Raises:
-        ValueError: `stem_stride` or `output_stride` is not one of the above.
+        ValueError: `stem_stride`, `output_stride` or `width_factor` is not one of the above.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Trunk(Stages):
         stem_stride: int = 4,
         stem_pool: bool = True,
         mid_widths: Sequence[int] = MID_WIDTHS,
+        width_factor: float = 1.0,
         output_stride: int = 32,
         drop_path_rate: float = 0.0,
         in_chans: int = 3,
@@ -116,8 +118,10 @@ class Trunk(Stages):
         stages: list[nn.Sequential] = []
         reductions = []
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
-        channels, net_stride, dilation = STEM_WIDTH, stem_stride, 1
-        for depth, mid, width in zip(depths, mid_widths, WIDTHS, strict=True):
+        stem_width, *widths = scale_widths((STEM_WIDTH, *WIDTHS), width_factor)
+        mids = scale_widths(mid_widths, width_factor)
+        channels, net_stride, dilation = stem_width, stem_stride, 1
+        for depth, mid, width in zip(depths, mids, widths, strict=True):
             stride, first_dilation = (2 if stages else 1), dilation
             if net_stride * stride > output_stride * stem_stride // 4:
                 dilation, stride = dilation * stride, 1
@@ -131,8 +135,8 @@ class Trunk(Stages):
                 channels = width
             stages.append(nn.Sequential(*blocks))
             reductions.append(net_stride)
-        first = stem(in_chans, stem_stride // 2 if stem_pool else stem_stride, norm, act, **factory)
-        super().__init__(first, stages, WIDTHS, reductions, stem_pool, in_chans=in_chans, **factory, **kwargs)
+        first = stem(in_chans, stem_width, stem_stride // 2 if stem_pool else stem_stride, norm, act, **factory)
+        super().__init__(first, stages, widths, reductions, stem_pool, in_chans=in_chans, **factory, **kwargs)
         self.init_weights(zero_init_last)
 
     @torch.jit.ignore
