@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -43,8 +44,8 @@ class Benchmark:
     folder: str
     devices: tuple[str, ...] = ("cpu",)
 
-    def run(self, options: Options) -> Measured:
-        """Run the benchmark."""
+    def run(self, options: Options) -> Measured | Iterator[Measured]:
+        """Run the benchmark; one that takes hours gives each of its records at once."""
         return cast("Measured", import_module(self.module).run(options))
 
     @property
@@ -154,6 +155,22 @@ OTHERS = (
         "benchmarks.training.recipe_steps",
         LEARNING,
         "training",
+    ),
+    Benchmark(
+        "study",
+        "Which accuracy do networks of equal size reach under one recipe?",
+        "benchmarks.study.study",
+        (*LEARNING, "benchmarks/study"),
+        "study",
+        BOTH,
+    ),
+    Benchmark(
+        "study-costs",
+        "How large and how fast are the networks of the study?",
+        "benchmarks.study.costs",
+        (*NETWORKS, f"{SRC}/models/comparison", f"{SRC}/layers/attention"),
+        "study",
+        BOTH,
     ),
     Benchmark(
         "pennfudan",

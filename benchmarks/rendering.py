@@ -35,7 +35,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 def pages() -> list[Path]:
     """Return the pages that have generated blocks."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    cards = sorted((ROOT / "src/involution/weights/pretrained").glob("*.md"))
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), *cards]
 
 
 def fill(text: str) -> str:

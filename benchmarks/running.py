@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import allocator
-from benchmarks.measuring.options import Options, Row
+from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.record import MEASURED, SCHEMA, Record, commit, machine, versions
 from benchmarks.measuring.timing import Budget
 from benchmarks.registry import Benchmark
 
-PRIVATE = ("--root", "--data.root", "--ckpt_path", "--checkpoint", "--out", "--folder")
+PRIVATE = ("--root", "--data.root", "--ckpt_path", "--checkpoint", "--out", "--folder", "--state")
 """Options whose values are paths of this machine, which a record does not name."""
 
 
@@ -62,28 +62,29 @@ def run(
             print(f"{benchmark.name}: not started, {budget:.0f} s do not fit")
             continue
         limit = Budget(budget)
-        found = benchmark.run(Options(target, device, dry_run, limit, tuple(arguments)))
-        outcome = f"{benchmark.name}: {len(found.rows)} rows in {budget - limit.left():.0f} s"
-        if dry_run:
-            print(f"{outcome}; dry run, nothing written")
-            continue
-        head, dirty = commit()
-        record = Record(
-            SCHEMA,
-            benchmark.name,
-            command(words),
-            head,
-            dirty,
-            machine(device),
-            versions(device),
-            found.settings,
-            limit.skipped,
-            found.notes,
-            found.rows,
-        )
-        path = (out or MEASURED) / place(benchmark, record.machine, found.variant)
-        record.write(path)
-        print(f"{outcome}; written: {path}; skipped: {', '.join(limit.skipped) or 'nothing'}")
+        measured = benchmark.run(Options(target, device, dry_run, limit, tuple(arguments), out or MEASURED))
+        for found in [measured] if isinstance(measured, Measured) else measured:
+            outcome = f"{benchmark.name}: {len(found.rows)} rows in {budget - limit.left():.0f} s"
+            if dry_run:
+                print(f"{outcome}; dry run, nothing written")
+                continue
+            head, dirty = commit()
+            record = Record(
+                SCHEMA,
+                benchmark.name,
+                command(words),
+                head,
+                dirty,
+                machine(device),
+                versions(device),
+                found.settings,
+                limit.skipped,
+                found.notes,
+                found.rows,
+            )
+            path = (out or MEASURED) / place(benchmark, record.machine, found.variant)
+            record.write(path)
+            print(f"{outcome}; written: {path}; skipped: {', '.join(limit.skipped) or 'nothing'}", flush=True)
 
 
 def _recorded(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class Options:
         dry_run: use tiny shapes, one sample and no compiler. The figures are meaningless and are not written.
         budget: time limit. Cases that do not fit are skipped and named in the record.
         arguments: arguments of the benchmark itself, after `--` on the command line.
+        out: folder of the records; a benchmark with many of them leaves out what is there.
     """
 
     target: str
@@ -30,6 +32,7 @@ class Options:
     dry_run: bool
     budget: Budget
     arguments: Sequence[str] = ()
+    out: Path = Path()
 
     def timing(self, seconds: float) -> dict[str, Any]:
         """Return the arguments of `interleaved` for about `seconds` of samples."""

@@ -70,7 +70,7 @@ def _inference(run: Callable[[Tensor], Tensor], x: Tensor) -> Work:
 
 def _training(model: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor, dtype: torch.dtype) -> Work:
     model.train()
-    labels = torch.randint(1000, (len(x),), device=x.device)
+    labels = torch.randint(getattr(model, "num_classes", 1000), (len(x),), device=x.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:

@@ -1,6 +1,6 @@
 """The base class of transforms, and the transforms of classification.
 
-Images are resized bilinearly without antialiasing, as for the released networks.
+Images are resized bilinearly; by default without antialiasing, as for the released networks.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class ClassificationEvalTransform(EvalTransform):
         resize: length of the short side, in pixels.
         crop: side of the square crop, in pixels.
         channels: 3 for RGB, 1 for grey.
+        antialias: whether to average the pixels that a resized one covers; for networks of small images.
 
     >>> ClassificationEvalTransform(resize=256, crop=224, channels=3)(torch.zeros(3, 500, 375, dtype=torch.uint8)).shape
     torch.Size([3, 224, 224])
@@ -43,16 +44,17 @@ class ClassificationEvalTransform(EvalTransform):
     resize: int
     crop: int
     channels: int
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 1:
+            if name != "antialias" and value < 1:
                 raise ValueError(f"{name}: expected a positive number, got {value}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels: expected 1 or 3, got {self.channels}")
 
     def image(self, image: Tensor) -> Tensor:
-        image = v2.functional.resize(image, [self.resize], antialias=False)
+        image = v2.functional.resize(image, [self.resize], antialias=self.antialias)
         return v2.functional.center_crop(image, [self.crop, self.crop])
 
 

@@ -48,7 +48,7 @@ class Classification(Task):
         self,
         network: str,
         classes: list[str],
-        eval_transform: dict[str, int],
+        eval_transform: dict[str, Any],
         label_smoothing: float,
         optimizer: OptimizerCallable,
         schedule: Schedule,
