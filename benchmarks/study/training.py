@@ -49,7 +49,7 @@ class Training:
         )
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
         groups = param_groups_weight_decay(self.network, recipe.weight_decay, no_weight_decay_list=_undecayed(network))
-        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=recipe.betas)
+        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=recipe.betas, fused=True)
         self.schedule = PolynomialPerIteration(1.0, 0.0, recipe.warmup_epochs, 0.0)
         self.curve: list[Row] = []
         self.seconds = 0.0
