@@ -60,7 +60,7 @@ def recipe(folder: Path) -> Path:
             "class_path": "Classification",
             "init_args": {
                 "network": "rednet26",
-                "options": {"stem_stride": 1, "drop_rate": 0.2},
+                "options": {"stem_stride": 1, "drop_rate": 0.2, "mid_widths": [16, 16, 32, 32]},
                 "label_smoothing": 0.1,
                 "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1.0e-3}},
                 "schedule": {"class_path": "CosinePerEpoch", "init_args": {"warmup_epochs": 1, "warmup_factor": 0.1}},

@@ -1,33 +1,35 @@
 """Exported networks in other runtimes give the outputs of PyTorch, also at sizes that the export did not use."""
 
+from itertools import product
+
 import pytest
 import torch
 from test_mistakes import complains
 
-from involution.models.counting.complexity import BUILDERS
 from involution.models.export import Flat, export
 from involution.models.recognition import create
+from involution.models.skeleton import trunk
 
-SIZES = [(1, 64, 64), (5, 65, 39)]
-
-
-def dense(name):
-    kind, *parts = name.split("/")
-    return BUILDERS[kind](*parts) if parts else create(name, {})
+SIZES = list(product((1, 5), ((224, 224), (225, 199))))
+NETWORKS = ("rednet26", "faster_rcnn/rednet26/involution", "semantic_fpn/rednet26/involution")
+SMALL = {"mid_widths": (16, 32, 32, 32), "channels": 32}  # the networks for dense prediction, of one block a stage
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rednet26", "faster_rcnn/rednet26/involution", "semantic_fpn/rednet26/involution"])
-def test_onnx_of_every_size(tmp_path, name):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_of_every_size(tmp_path, name, monkeypatch):
+    """One file for every batch and size. `python -m benchmarks run onnx` compares networks of full size."""
     runtime = pytest.importorskip("onnxruntime")
-    network = dense(name).eval()
+    if "/" in name:
+        monkeypatch.setitem(trunk.DEPTHS, 26, (1, 1, 1, 1))
+    network = create(name, SMALL if "/" in name else {}).eval()
     for module in network.modules():  # random networks give logits near zero
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1)
-    assert export(network, "onnx", tmp_path / "net.onnx", (96, 96), ["batch", "size"]) < 1e-4
+    assert export(network, "onnx", tmp_path / "net.onnx", (32, 32), ["batch", "size"]) < 1e-4
     session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    for batch, height, width in SIZES:
-        images = torch.rand(batch, 3, height, width)
+    for batch, size in SIZES:
+        images = torch.rand(batch, 3, *size)
         with torch.no_grad():
             expected = Flat(network)(images)
         got = session.run(None, {"images": images.numpy()})

@@ -10,6 +10,7 @@ from involution import cli
 from involution.cli.lightning.options import SPELLINGS, in_lightnings_spelling
 
 
+@pytest.mark.slow
 def test_entry_points():
     [script] = entry_points(group="console_scripts", name="involution")
     assert script.load() is cli.main

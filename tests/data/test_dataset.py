@@ -130,7 +130,7 @@ def test_workers_that_are_not_forked_train_a_batch(method, start_method, tmp_pat
         options={"stem_stride": 1},
     )
     run = Trainer(
-        default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, limit_train_batches=1, limit_val_batches=1,
+        default_root_dir=tmp_path, accelerator="cpu", max_epochs=1, limit_train_batches=1, limit_val_batches=0,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     before = [p.detach().clone() for p in task.parameters()]

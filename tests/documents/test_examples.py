@@ -16,7 +16,10 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+SLOW = {"involution.explore.page"}  # imports gradio
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODULES])
 def test_examples(name):
     assert doctest.testmod(import_module(name), extraglobs={"torch": torch}).failed == 0
 

@@ -1,9 +1,6 @@
 """Scale and interleaved groups in the operators, against the formula, which gathers every window by index."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,7 +8,7 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from involution import involution1d, involution2d, involution3d, local_products
-from involution.ops import axes, cpu
+from involution.ops import axes
 
 ops = torch.ops.involution
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
@@ -135,20 +132,6 @@ def test_memory_format_in_is_memory_format_out(interleaved, channels_last):
     assert torch.autograd.grad(y, x, grad)[0].is_contiguous(memory_format=layout)
 
 
-OTHERS = ("reference", "avx2", "baseline")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("INVOLUTION_CPU" in os.environ, reason="is this very run")
-@pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
-@pytest.mark.parametrize("implementation", OTHERS)
-def test_values_of_every_other_implementation(implementation):
-    environment = {**os.environ, "INVOLUTION_CPU": implementation}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "values and not implementation"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout
-
-
 def samples():
     """Arguments of the operators with the axes of scale and interleaved groups."""
     (x, kernel, grad), _ = case((2, 3), True, 2, 2, (3, 2), (2, 3))
@@ -163,6 +146,7 @@ def samples():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("name", samples())
@@ -193,6 +177,7 @@ def test_forward_mode_through_the_public_function():
     torch.testing.assert_close(tangent, involution2d(x, kernel, **arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compiles_without_graph_breaks(dynamic):
     (x, kernel, grad), arguments = case((2, 2), True)

@@ -1,6 +1,7 @@
 """A prepared network gives the same outputs with fewer layers."""
 
 import copy
+from functools import cache
 from threading import Thread
 
 import pytest
@@ -16,12 +17,18 @@ from involution.models.skeleton.trunk import Bottleneck
 
 def trained(name, **options):
     """Return a network with norm statistics from data, and blocks that are not initialized to the identity."""
+    return copy.deepcopy(_trained(name, **options))
+
+
+@cache
+def _trained(name, **options):
     model = timm.create_model(name, num_classes=5, **options).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1)
-    for _ in range(3):
-        model(torch.rand(4, 3, 64, 64))
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(4, 3, 64, 64))
     return model.eval()
 
 
@@ -86,6 +93,7 @@ def test_a_prepared_backbone_gives_the_same_maps():
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_prepared_network_can_be_exported():
     model = prepare(trained("rednet26"))
@@ -152,6 +160,7 @@ def test_maps_that_are_returned_keep_their_memory():
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_prepared_network_can_be_compiled():
     model = prepare(trained("rednet26"))

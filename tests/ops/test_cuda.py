@@ -46,6 +46,7 @@ def test_serve_the_cuda_key():
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"involution::{name}", "CUDA"), name
 
 
+@pytest.mark.slow
 def test_without_triton_nothing_changes():
     program = """
 import sys

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from involution.ops import cpu, reference, spanned
+from involution.ops import reference, spanned
 
 ops = torch.ops.involution
 
@@ -183,6 +182,7 @@ def samples():
     }
 
 
+@pytest.mark.slow
 # opcheck looks at the gradients of copies that it made itself.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("name", samples())
@@ -193,6 +193,7 @@ def test_registration_and_derivatives(name):
     assert torch.autograd.gradgradcheck(op, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("name", ["involution2d", "involution2d_spanned"])
 def test_compiles_without_graph_breaks(name, dynamic):
@@ -293,22 +294,3 @@ def test_more_than_two_to_the_31_elements():
     y = ops.involution2d(x, kernel, [1, 1], [0, 0], [1, 1])
     assert y[0, 3, -1, -1] == 2
     assert y[0, :, -2:].float().sum() == 2
-
-
-OTHERS = {"reference": "registration or empty", "avx2": "values or strides", "baseline": "values or strides"}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("INVOLUTION_CPU" in os.environ, reason="is this very run")
-@pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
-@pytest.mark.parametrize("implementation", OTHERS)
-def test_every_other_implementation(implementation):
-    """Run the tests of this file again with the other instruction sets and implementations of this machine."""
-    environment = {**os.environ, "INVOLUTION_CPU": implementation}
-    show = "from involution.ops import cpu; print(cpu.status()['instruction_set'] or 'reference')"
-    served = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True)
-    if served.stdout.strip() != implementation:
-        pytest.skip(f"this processor has no {implementation}")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", OTHERS[implementation]]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:]

@@ -17,6 +17,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cpu.status()["loaded"], reason="the operator library is not built")
 def test_the_library_defines_every_operator():
     subprocess.run([sys.executable, "-c", LOADED, cpu.LIBRARY, *SIGNATURES], check=True)

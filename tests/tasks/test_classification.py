@@ -164,6 +164,7 @@ class Bright(Synthetic):
         return Splits(split, split, split)
 
 
+@pytest.mark.slow
 def test_it_learns(trainer):
     task = classification(optimizer=partial(torch.optim.AdamW, lr=3e-3), schedule=CosinePerEpoch(0, 1.0))
     data = Bright(8, 6, batch_size=20)

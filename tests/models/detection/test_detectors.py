@@ -10,7 +10,7 @@ from involution.models.counting.complexity import profile
 from involution.models.detection import DETECTORS, faster_rcnn, mask_rcnn, retinanet
 from involution.models.detection.heads import MaskHead, RetinaNet
 
-SMALL = {"channels": 16, "settings": {"min_size": 64, "max_size": 96}}
+SMALL = {"channels": 16, "mid_widths": (16, 16, 32, 32), "settings": {"min_size": 64, "max_size": 96}}
 VARIANTS = [
     *((kind, neck, head) for kind in ("faster_rcnn", "mask_rcnn") for neck, head in (("convolution", "convolution"),)),
     *((kind, "involution", head) for kind in ("faster_rcnn", "mask_rcnn") for head in ("convolution", "involution")),
@@ -209,7 +209,8 @@ def test_weights_of_torchvisions_detector_fit_the_pyramid():
 
 @pytest.mark.slow
 def test_backbone_and_neck_compile_for_varying_sizes(one_thread):
-    detector = DETECTORS["faster_rcnn"]("test_resnet", "involution", num_classes=3, **SMALL).eval()
+    settings = {name: SMALL[name] for name in ("channels", "settings")}
+    detector = DETECTORS["faster_rcnn"]("test_resnet", "involution", num_classes=3, **settings).eval()
     images = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 96)
     expected = [detector.backbone(x) for x in images]
     detector.backbone.compile(backend="eager", fullgraph=True, dynamic=True)

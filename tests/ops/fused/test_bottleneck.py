@@ -1,9 +1,6 @@
 """A bottleneck block as one operator against the same block layer by layer, in float64."""
 
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -96,21 +93,6 @@ def test_values_of_many_drawn_blocks(threads):
     values_of(range(40, 200), torch.float32, 1e-5, threads)
 
 
-SETS = ("reference", "baseline", "avx2", "avx512", "avx512_bf16")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("INVOLUTION_CPU" in os.environ, reason="is this very run")
-@pytest.mark.skipif(not cpu.status()["loaded"], reason="the extension was not built")
-@pytest.mark.parametrize("implementation", SETS)
-def test_every_other_implementation(implementation):
-    """Run the tests of values again with the other instruction sets of this machine."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "drawn and not many"]
-    environment = {**os.environ, "INVOLUTION_CPU": implementation}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:]
-
-
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(0, 9, 9), (1, 1, 1), (3, 1, 40), (17, 5, 3), (1, 100, 3)])
 def test_values_of_unusual_shapes(shape, stride):
@@ -157,6 +139,7 @@ def test_nan_stays_nan():
     assert FusedBottleneck(block(32))(x)[0, :, 4, 4].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_registration(dtype, stride):

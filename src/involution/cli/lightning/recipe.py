@@ -40,14 +40,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
     arguments = in_lightnings_spelling(with_recipe(arguments))
     strictly: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     with trainer_mistakes():
-        Recipe(
+        _recipe(command)(
             Task,
             DataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             trainer_defaults={"enable_model_summary": False},
-            parser_kwargs={"prog": "involution", **strictly, **{name: dict(strictly) for name in Recipe.subcommands()}},
+            parser_kwargs={"prog": "involution", **strictly, command: dict(strictly)},
             save_config_kwargs={"overwrite": True},  # runs without a logger share a folder
             args=[command, *arguments],
         )
@@ -70,11 +70,6 @@ def quiet() -> None:
 
 class Recipe(LightningCLI):
     """One configuration: trainer, task and data. The task and the data have the same classes."""
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        skipped = LightningCLI.subcommands()
-        return {name: skipped[name] for name in ("fit", "validate", "test")}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
@@ -165,6 +160,17 @@ class Recipe(LightningCLI):
         text = json.dumps(figures) if self._get(self.config, "json") else text
         if text and self.trainer.is_global_zero:
             print(text)
+
+
+def _recipe(command: str) -> type[Recipe]:
+    """Return the command line of one command: creating the parsers of all takes three times as long."""
+
+    class OneCommand(Recipe):
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            return {command: LightningCLI.subcommands()[command]}
+
+    return OneCommand
 
 
 def _check_trainer(given: Any) -> None:
