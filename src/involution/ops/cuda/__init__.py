@@ -29,6 +29,9 @@ FILES = {
 }
 """Operator → the file that contains it."""
 
+PROGRAMS = 264
+"""Programs that fill a GPU: two for each of the 132 multiprocessors of an H100."""
+
 LIMITS = "calls with a scale or interleaved groups are served by the reference"
 """What Triton does not serve."""
 

@@ -57,11 +57,11 @@ def slide(acc, taps, x, offsets, lanes, column, columns, plan: tl.constexpr):
 
 @triton.jit(do_not_specialize=SIZES)
 def forward(
-    y, x, source, skb, skg, sku, skh, B, G, R, H, W, Ho, Wo, band, PH, PW, plan: tl.constexpr
+    y, x, source, skb, skg, sku, skh, B, G, R, H, W, Ho, Wo, strip, PH, PW, plan: tl.constexpr
 ):  # fmt: skip
     """Compute y from kernels that are stored or computed."""
     tile, g0, d0 = block(G, plan)
-    sizes = Sizes(B, G, Ho, Wo, band)
+    sizes = Sizes(B, G, Ho, Wo, strip)
     here = cells(tile, g0, d0, sizes, plan)
     lanes = lanes_of(here, here.exists, sizes, plan)
     if plan.TR == 0:
@@ -151,6 +151,6 @@ def run(
     )
     grid = (launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, depth, tile),)
     features = read[0].shape[1] if plan.TR else 0
-    sizes = batch, groups, features, *x.shape[2:], rows, columns, launch.band(rows), *padding
+    sizes = batch, groups, features, *x.shape[2:], rows, columns, launch.strip(rows), *padding
     with launch.on_device(x):
         launch.launch(forward, grid, (array(y), array(x), *source, *sizes), plan, tile)

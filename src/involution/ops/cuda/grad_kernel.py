@@ -115,11 +115,11 @@ def row_of_kernel(u, grads, grad, x, here, sizes, H, W, PH, PW, plan: tl.constex
 
 @triton.jit(do_not_specialize=SIZES)
 def grad_kernel(
-    grad_kernel, grad, x, skb, skg, sku, skh, B, G, H, W, Ho, Wo, band, PH, PW, plan: tl.constexpr
+    grad_kernel, grad, x, skb, skg, sku, skh, B, G, H, W, Ho, Wo, strip, PH, PW, plan: tl.constexpr
 ):  # fmt: skip
     """The gradient of stored kernels."""
     blocks = (G + plan.TG - 1) // plan.TG
-    sizes = Sizes(B, G, Ho, Wo, band)
+    sizes = Sizes(B, G, Ho, Wo, strip)
     here = cells(tl.program_id(0) // blocks, tl.program_id(0) % blocks * plan.TG, 0, sizes, plan)
     grads = grads_of_quads(grad, here, here.d, sizes, plan)
     total = stored(grad_kernel, skb, skg, sku, skh)
@@ -150,7 +150,7 @@ def involution2d_grad_kernel(
     )
     grid = (launch.programs(batch, rows, columns, tile.TQ) * -(-groups // tile.TG),)
     skb, skg, sku, skv, skh, skw = total.stride()
-    sizes = batch, groups, *x.shape[2:], rows, columns, launch.band(rows), *padding
+    sizes = batch, groups, *x.shape[2:], rows, columns, launch.strip(rows), *padding
     arguments = Array(total, (skv, skw)), array(grad), array(x), skb, skg, sku, skh, *sizes
     with launch.on_device(grad):
         launch.launch(grad_kernel, grid, arguments, plan, tile)

@@ -7,15 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from involution.ops.cuda import launch
+from involution.ops.cuda import PROGRAMS, launch
 from involution.ops.cuda.grad_kernel import grads_of_quads, row_of_kernel
 from involution.ops.cuda.launch import SIZES, Ints, Plan, array
 from involution.ops.cuda.precision import product
 from involution.ops.cuda.source import features_of, pixels_of_quads
 from involution.ops.cuda.tile import Sizes, cells
-
-PROGRAMS = 264
-"""Number of programs that accumulate the gradient of the weight: two for each of the 132 multiprocessors of an H100."""
 
 WORKSPACE = 2**24
 """Largest memory of all of them together, in bytes, when each accumulates the whole gradient."""
@@ -24,7 +21,7 @@ WORKSPACE = 2**24
 @triton.jit(do_not_specialize=SIZES)
 def grad_span(
     grad_reduced, grad_weight, grad_bias, grad, x, reduced, weight,
-    tiles, splits, B, G, R, H, W, Ho, Wo, band, PH, PW, plan: tl.constexpr
+    tiles, splits, B, G, R, H, W, Ho, Wo, strip, PH, PW, plan: tl.constexpr
 ):  # fmt: skip
     """The gradient of the kernels, contracted with the weight (REDUCED) or with the reduced features (WEIGHT) or both.
 
@@ -34,7 +31,7 @@ def grad_span(
     """
     split = tl.program_id(0) % splits
     part = tl.program_id(0) // splits
-    sizes = Sizes(B, G, Ho, Wo, band)
+    sizes = Sizes(B, G, Ho, Wo, strip)
     r0 = tl.program_id(1) * plan.TR
     r = (r0 + tl.arange(0, plan.TR)).to(plan.INDEX)
     t = tl.arange(0, plan.TG * plan.KP)
@@ -119,7 +116,7 @@ def fill_grad_span(
         "VECTOR": launch.vector(x, tile),
         "INDEX": launch.index_dtype(padding, window, dilation, grad, x, reduced, grad_reduced, weight),
     }
-    sizes = batch, groups, features, *x.shape[2:], rows, columns, launch.band(rows), *padding
+    sizes = batch, groups, features, *x.shape[2:], rows, columns, launch.strip(rows), *padding
     outputs = array(grad_reduced if for_reduced else reduced), weight_sums, bias_sums
     inputs = array(grad), array(x), array(reduced), array(weight)
 

@@ -44,7 +44,7 @@ def gather(acc, taps, grad, offset: tl.constexpr, plan: tl.constexpr):
 
 @triton.jit(do_not_specialize=SIZES)
 def grad_x(
-    grad_x, grad, source, skb, skg, sku, skh, B, G, R, rows, columns, Ho, Wo, band, top, left, u0, plan: tl.constexpr
+    grad_x, grad, source, skb, skg, sku, skh, B, G, R, rows, columns, Ho, Wo, strip, top, left, u0, plan: tl.constexpr
 ):  # fmt: skip
     """The gradient of x, of one remainder of rows and columns modulo the stride.
 
@@ -54,7 +54,7 @@ def grad_x(
         u0: the first tap row that leads to rows of this remainder; DU is the step to the next.
     """
     tile, g0, d0 = block(G, plan)
-    sizes = Sizes(B, G, rows, columns, band)
+    sizes = Sizes(B, G, rows, columns, strip)
     here = cells(tile, g0, d0, sizes, plan)
     lanes = lanes_of(here, here.exists, sizes, plan)
     if plan.TR == 0:
@@ -160,6 +160,6 @@ def run(
         for part, place, phase in remainders(total, window, stride, padding, dilation):
             rows, columns = part.shape[2:]
             grid = (launch.programs(batch, rows, columns, tile.TQ) * launch.blocks(groups, depth, tile),)
-            sizes = batch, groups, features, rows, columns, out_rows, out_columns, launch.band(rows), *place
+            sizes = batch, groups, features, rows, columns, out_rows, out_columns, launch.strip(rows), *place
             arguments = array(part), array(grad), *source, *sizes
             launch.launch(grad_x, grid, arguments, Plan(**constants, **phase), tile)

@@ -18,7 +18,7 @@ from involution.ops.cuda.tile import Array
 
 Ints = Sequence[int]
 
-SIZES = ["B", "G", "H", "W", "Ho", "Wo", "band", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
+SIZES = ["B", "G", "H", "W", "Ho", "Wo", "strip", "PH", "PW", "rows", "columns", "top", "left", "u0", "tiles", "splits"]
 SIZES += ["skb", "skg", "sku", "skh"]
 """Arguments that vary with the shape of the input: not specialized for 1 or for multiples of 16."""
 
@@ -191,15 +191,15 @@ def array(x: Tensor) -> Array:
     return Array(x, x.stride())
 
 
-def band(rows: int) -> int:
-    """Return the height of the bands that pixels are counted in: at most 8, and all bands of an image the same."""
-    bands = -(-rows // 8)
-    return -(-rows // bands) if bands else 1
+def strip(rows: int) -> int:
+    """Return the height of the strips that pixels are counted in: at most 8, and all strips of an image the same."""
+    strips = -(-rows // 8)
+    return -(-rows // strips) if strips else 1
 
 
 def programs(batch: int, rows: int, columns: int, quads: int) -> int:
     """Return how many tiles of `quads` quads cover the images."""
-    height = band(rows)
+    height = strip(rows)
     return -(-(batch * -(-rows // height) * height * -(-columns // 4)) // quads)
 
 

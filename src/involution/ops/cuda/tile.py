@@ -25,13 +25,13 @@ class Array(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Sizes of images: B of `rows` x `columns` pixels that quads are counted in, of G groups; rows to a band."""
+    """Sizes of images: B of `rows` x `columns` pixels that quads are counted in, of G groups; rows to a strip."""
 
     B: Any
     G: Any
     rows: Any
     columns: Any
-    band: Any
+    strip: Any
 
 
 class Cells(NamedTuple):
@@ -62,19 +62,19 @@ def block(G, plan: tl.constexpr):
 def quads(tile, index, sizes, plan: tl.constexpr):
     """Return image, row and first column of the quads `index` of a tile of TQ, and whether they exist.
 
-    Quads are counted down the rows of a band, then along it, band after band, image after image: a tile is about as
+    Quads are counted down the rows of a strip, then along it, strip after strip, image after image: a tile is about as
     high as it is wide, so that its windows overlap.
     """
-    band = sizes.band
+    strip = sizes.strip
     wide = (sizes.columns + QUAD - 1) // QUAD
-    per_image = (sizes.rows + band - 1) // band * band * wide
+    per_image = (sizes.rows + strip - 1) // strip * strip * wide
     first = tl.cast(tile, plan.INDEX) * plan.TQ
     image = first // per_image
     n = (first - image * per_image).to(tl.int32) + index
     image += n // per_image
     n = n % per_image
-    row = n // (band * wide) * band + n % band
-    column = n % (band * wide) // band * QUAD
+    row = n // (strip * wide) * strip + n % strip
+    column = n % (strip * wide) // strip * QUAD
     return image, row.to(plan.INDEX), column.to(plan.INDEX), (image < sizes.B) & (row < sizes.rows)
 
 

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from involution.ops.cuda import PROGRAMS
 from involution.ops.layout import is_channels_last
 
 Ints = Sequence[int]
 
 WARPS = 4
-PROGRAMS = 264
-"""Number of programs at least, if channels can be divided: two for each of the 132 multiprocessors of an H100."""
 
 
 class Plan(NamedTuple):
