@@ -195,7 +195,17 @@ class Involution2d(_Involution):
 class Involution1d(_Involution):
     """`Involution2d` over a sequence: [B, C, L] → [B, out_channels, ⌈L/s⌉].
 
+    The arguments are those of `Involution2d`, with one number per size; `norm_layer="batch_norm"` is `nn.BatchNorm1d`.
     `padding=[(dilation * (kernel_size - 1), 0)]` makes it causal.
+
+    >>> layer = Involution1d(64, kernel_size=7, stride=2)
+    >>> layer.kernel(torch.rand(1, 64, 15)).shape
+    torch.Size([1, 4, 7, 8])
+    >>> layer(torch.rand(1, 64, 15)).shape
+    torch.Size([1, 64, 8])
+    >>> causal = Involution1d(64, kernel_size=7, padding=[(6, 0)])
+    >>> causal(torch.rand(1, 64, 15)).shape
+    torch.Size([1, 64, 15])
     """
 
     rank = 1
@@ -206,7 +216,17 @@ class Involution1d(_Involution):
 
 
 class Involution3d(_Involution):
-    """`Involution2d` over a volume: [B, C, D, H, W] → [B, out_channels, ⌈D/s⌉, ⌈H/s⌉, ⌈W/s⌉]."""
+    """`Involution2d` over a volume: [B, C, D, H, W] → [B, out_channels, ⌈D/s⌉, ⌈H/s⌉, ⌈W/s⌉].
+
+    The arguments are those of `Involution2d`, with up to three numbers per size; `norm_layer="batch_norm"` is
+    `nn.BatchNorm3d`.
+
+    >>> layer = Involution3d(32, kernel_size=(1, 3, 3), stride=(1, 2, 2))
+    >>> layer.kernel(torch.rand(1, 32, 4, 7, 9)).shape
+    torch.Size([1, 2, 1, 3, 3, 4, 4, 5])
+    >>> layer(torch.rand(1, 32, 4, 7, 9)).shape
+    torch.Size([1, 32, 4, 4, 5])
+    """
 
     rank = 3
     conv_layer = nn.Conv3d
