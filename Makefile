@@ -78,6 +78,11 @@ $(VENV)/torch.stamp:
 	$(BIN)/pip install "torch>=2.11" "setuptools>=77"
 	@touch $@
 
-$(VENV)/%.stamp: $(VENV)/torch.stamp pyproject.toml setup.py $(shell find src/involution/ops/cpu -name '*.cpp' -o -name '*.h')
-	$(BIN)/pip install --no-build-isolation -e ".[$*]"
+$(VENV)/package.stamp: $(VENV)/torch.stamp pyproject.toml setup.py $(shell find src/involution/ops/cpu -name '*.cpp' -o -name '*.h')
+	$(BIN)/pip install --no-build-isolation -e .
+	@touch $@
+
+# The package is installed by now, so only what an extra adds is fetched, and nothing is compiled again.
+$(VENV)/%.stamp: $(VENV)/package.stamp
+	$(BIN)/pip install "involution[$*]"
 	@touch $@

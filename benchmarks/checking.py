@@ -10,10 +10,32 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.rendering import MARKED, pages, stale
 
 CODE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)
-UNIT = r"(?:x|\s?(?:[µnm]?s|[KMG]i?B(?:/s)?|%|G|seconds|minutes|hours|times))"
-FIGURE = re.compile(rf"(?<![\w.,@/-])\d[\d.,]*(?:\s+(?:to|and)\s+\d[\d.,]*)?{UNIT}(?![\w-])")
-"""A number with a unit in which something is measured. 3x3, 224 x 224 and 16 channels are none."""
+NUMBER = r"\d+(?:[.,]\d+)*(?:e-?\d+)?"
+UNIT = (
+    r"(?:x|×|-?fold|\s?(?:[µunm]?s|sec|min|h|[KMG]i?B|B|%|[kMGT]|G?FLOPs?|fps)(?:/s)?"
+    r"|[ -](?:(?:milli|micro)?seconds?|minutes?|hours?|days?|times|percent|(?:images|pixels|steps)(?:/s| per second)))"
+)
+WORD = r"(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|hundred)"
+SHARE = r"(?:half|third|quarter|fifth|sixth|eighth|tenth|sixteenth)s?"
+FIGURE = re.compile(
+    "|".join(
+        [
+            rf"(?<![\w.,@/-]){NUMBER}(?:(?:\s+(?:to|and)\s+|[-–]){NUMBER})?{UNIT}(?![\w-])",
+            r"(?<![\w.,@/-])\d+(?:\.\d+|(?:,\d{3})+|e-?\d+)(?!\w|\.\d)",
+            r"\b(?:accuracy|top-1|top-5|AP|IoU|speed-?up|factor|ratio) (?:of |is )?\d+(?:\.\d+)?",
+            rf"\b(?:twice|{WORD} times) (?:as|more|less|\w+er|the time)\b",
+            rf"\b{WORD} {SHARE}\b",
+            rf"\b(?:half|an? {SHARE}) (?:of )?(?:the|its|their) (?:time|memory|multiply-adds|parameters|speed)\b",
+            rf"\b(?:half an?|{WORD}) (?:milliseconds|seconds|minutes|hours?)\b",
+        ]
+    ),
+    re.IGNORECASE,
+)
+"""A number with a unit of measurement, a decimal or large number, or a comparison in words; not 3x3 or 16 channels."""
 
+VERSION = re.compile(r"\b(?:Python|torch|PyTorch|Triton|capability|section) \d[\d.]*(?: (?:and|to) \d[\d.]*)?")
+
+COMMENT = re.compile(r"<!-- (?!source: ).*?-->", re.DOTALL)
 SOURCE = re.compile(r"<!-- source: [^>]+ -->")
 """Says where the figures of its paragraph come from, when that is no record: a definition, a data sheet, a paper."""
 
@@ -67,7 +89,7 @@ def unsupported(page: Path) -> list[tuple[int, str]]:
         return re.sub(r"[^\n]", " ", match[0])
 
     text = page.read_text()
-    for skipped in (MARKED, CODE, re.compile(r"`[^`\n]*`"), re.compile(r"\$\$.*?\$\$", re.DOTALL)):
+    for skipped in (MARKED, CODE, VERSION, re.compile(r"`[^`\n]*`"), re.compile(r"\$[^$]*\$"), COMMENT):
         text = skipped.sub(blank, text)
     found, start = [], 1
     for paragraph in re.split(r"(\n\s*\n)", text):

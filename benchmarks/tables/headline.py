@@ -43,5 +43,11 @@ def paddle(batch: int) -> str:
     return f"{times[0] / times[1]:.1f}x"
 
 
+def flops() -> str:
+    """Return the published FLOPs of RedNet-50 relative to ResNet-50."""
+    rows = {row["label"]: row["flops"] for row in published("table1")}
+    return f"{rows['RedNet-50'] / rows['ResNet-50']:.2f}x"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {"headline": headline}
-VALUES: dict[str, Callable[[], str]] = {"paddle-8": lambda: paddle(8)}
+VALUES: dict[str, Callable[[], str]] = {"paddle-8": lambda: paddle(8), "rednet50-flops": flops}

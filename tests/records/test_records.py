@@ -96,6 +96,23 @@ def test_every_figure_in_prose_has_a_record_or_names_its_source():
         ("It takes 5 ms.\n\nAnd 1.5x of 3 GB/s, 110 %.", [(1, "5 ms"), (3, "1.5x"), (3, "3 GB/s"), (3, "110 %")]),
         ("a\nfrom 2 to 3 seconds", [(2, "2 to 3 seconds")]),
         ("A 3x3 kernel on 224 x 224 pixels, 16 channels, K = 7, RedNet-50, sm_90.", []),
+        (
+            "Twice as fast, three times faster, two thirds of it.",
+            [(1, "Twice as"), (1, "three times faster"), (1, "two thirds")],
+        ),
+        (
+            "Half the time, a third of the memory.\n\nTen minutes.",
+            [(1, "Half the time"), (1, "a third of the memory"), (3, "Ten minutes")],
+        ),
+        (
+            "An accuracy of 78.35, 0.78 of its time, 10,000 cases, 6.2×, 1e-6.",
+            [(1, x) for x in ("accuracy of 78.35", "0.78", "10,000", "6.2×", "1e-6")],
+        ),
+        (
+            "A speedup of 5, 100 images/s, 15 M, 2-3x, 12 percent.",
+            [(1, x) for x in ("speedup of 5", "100 images/s", "15 M", "2-3x", "12 percent")],
+        ),
+        ("The second of two, Python 3.11, torch 2.11 and 2.15, half the window, computed twice.", []),
         ("`sleep 5 s`\n\n```\n5 ms\n```\n", []),
         ("It takes <!-- begin: x -->5 ms<!-- end: x -->.", []),
         ("<!-- source: a data sheet --> It copies 5 GB/s.\n\nAnd 6 GB/s.", [(3, "6 GB/s")]),
