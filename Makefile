@@ -18,7 +18,7 @@ help:
 	@echo "make quick   formatting, lint and the fast tests: the inner loop"
 	@echo "make test    formatting, lint, types, import contracts and every test"
 	@echo "make docs    the site, in build/site; warnings and dead links fail"
-	@echo "make asan    the operators under AddressSanitizer and UBSan"
+	@echo "make asan    the operators of one instruction set under AddressSanitizer and UBSan"
 	@echo "make wheel   source distribution and wheel in dist/, the wheel installed and tried with two releases of torch"
 	@echo "make format  format and sort what can be"
 	@echo "make clean   remove what was built here, the environment too"
@@ -41,12 +41,14 @@ test: $(VENV)/dev.stamp
 docs: $(VENV)/docs.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-# The operators' tests with every access to memory checked; a copy of the package is built for it.
+# The operators' tests with every access to memory checked. A copy of the package is built for it, in which one
+# instruction set is compiled with the checks: make asan SET=avx512.
+SET ?= avx2
 asan: $(VENV)/dev.stamp
-	INVOLUTION_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
+	INVOLUTION_SANITIZE=$(SET) $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-		PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py tests/ops/fused \
-		-k "values or strides or empty or threads and not many and not implementation"
+		INVOLUTION_CPU=$(SET) PYTHONPATH=build/asan/lib $(BIN)/pytest -q tests/ops/test_operators.py tests/ops/fused \
+		-k "values or strides or empty or threads and not many"
 
 # The wheel is built from the source distribution. auditwheel derives the platform tag from the symbols of the C library
 # that the wheel needs: that of the machine it is built on, so releases are built in the manylinux container.
