@@ -56,17 +56,24 @@ LEFT = {
 }
 
 
+# Options of networks that would take many seconds.
+SMALL = {
+    **{name: {"channels": 32, "settings": {"min_size": 64, "max_size": 96}} for name in (*DETECTORS, "pennfudan")},
+    "cityscapes_upernet": {"channels": 32, "auxiliary_channels": 16},
+}
+
+
 def reduced(config, folder):
-    """Return the recipe, or for a detector a copy with a smaller network for smaller images."""
-    if config.stem not in (*DETECTORS, "pennfudan"):
+    """Return the recipe, or a copy with a smaller network, for smaller images if it is a detector."""
+    if config.stem not in SMALL:
         return config
     recipe = yaml.safe_load(config.read_text())
     arguments = recipe["model"]["init_args"]
     arguments["network"] = "rednet26"
-    if "weights" in arguments:
+    if config.stem in DETECTORS:
         arguments["weights"] = str(folder / "rednet26.pt")
         torch.save(timm.create_model("rednet26", stem_kernel_size=7).state_dict(), arguments["weights"])
-    arguments["options"] |= {"channels": 32, "settings": {"min_size": 64, "max_size": 96}}
+    arguments["options"] = arguments.get("options", {}) | SMALL[config.stem]
     (folder / config.name).write_text(yaml.safe_dump(recipe))
     return folder / config.name
 

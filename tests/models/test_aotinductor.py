@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch import nn
 from torch.utils import cpp_extension
 
 from involution.models.export import export
@@ -33,12 +34,14 @@ print(*y.flatten().tolist())
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """A package with a dynamic batch, and the outputs of the network."""
+    """A package with a dynamic batch, and the outputs of the network: the stem and two blocks, one with a stride."""
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(trunk.DEPTHS, 26, (1, 1, 1, 1))
-        widths = {"mid_widths": (16, 32, 16, 16), "group_channels": 8, "num_classes": 3}
-        network = timm.create_model("rednet26", zero_init_last=False, **widths).eval()
+        widths = {"mid_widths": (16, 32, 16, 16), "group_channels": 8}
+        net = timm.create_model("rednet26", zero_init_last=False, **widths)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 3))
+    network = nn.Sequential(net.stem, net.maxpool, net.layer1, net.layer2, head).eval()
     path = tmp_path_factory.mktemp("package") / "net.pt2"
     with torch._inductor.config.patch("aot_inductor.compile_wrapper_opt_level", "O0"):
         assert export(network, "pt2", path, SHAPE[2:], ["batch"]) < 1e-5
