@@ -46,6 +46,7 @@ def test_a_sheet_of_heat_maps(run, images, drawn, ending):
         assert file.read(4) in (b"\x89PNG", b"<?xm", b"%PDF")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_layers(run, images, drawn, weights):
     layers = ("stem.1", "layer4.0.conv2")
     arguments = [part for layer in layers for part in ("--layer", layer)]

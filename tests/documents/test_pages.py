@@ -35,7 +35,14 @@ def commands(page):
     return [line for text in blocks for line in text.splitlines() if line.startswith("involution")]
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
+SLOW = {"guide/detection.md", "guide/swap.md"}
+
+
+def guide(page):
+    return pytest.param(page, id=name(page), marks=[pytest.mark.slow] * (name(page) in SLOW))
+
+
+@pytest.mark.parametrize("page", map(guide, GUIDES))
 def test_examples_give_what_they_show(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     if "rednet26.safetensors" in page.read_text():

@@ -85,6 +85,7 @@ def test_the_plot_of_latency_shows_what_was_recorded():
     assert found["eager, batch 16"]["rednet50"][0] == pytest.approx(2.65, abs=0.01)  # with the stem of 3 x 3
 
 
+@pytest.mark.slow
 def test_names_in_the_plot_of_accuracy_overlap_nothing():
     figure = accuracy.draw(accuracy.points())
     canvas = FigureCanvasAgg(figure)

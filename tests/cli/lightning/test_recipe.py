@@ -132,6 +132,7 @@ def test_runs_without_a_logger_share_a_folder(run, recipe):
         assert run("fit", *recipe(trainer__logger="false", trainer__callbacks="null")).status == 0
 
 
+@pytest.mark.slow
 def test_json_is_all_there_is_on_standard_output(run, recipe):
     fitted = json.loads(run("fit", *recipe(), "--json").out)
     assert fitted["checkpoint"] == f"{RUN}/checkpoints/best.ckpt"
