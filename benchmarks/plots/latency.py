@@ -6,12 +6,14 @@ Time is relative to ResNet-50 in the same mode. On the dotted line, time is prop
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.measuring.record import load
+from benchmarks.plots.labels import Point, place
 from benchmarks.plots.picture import Picture
 
 BATCHES = (1, 16)
@@ -50,21 +52,28 @@ def draw(found: Points) -> Figure:
     panels[0].scatter([], [], color="0.3", s=20, label="eager")
     panels[0].scatter([], [], facecolor="white", edgecolor="0.3", s=20, label="compiled, weights frozen")
     panels[0].legend(fontsize=7, loc="lower right")
+    for axes, batch in zip(panels, BATCHES, strict=True):
+        eager, compiled = (found.get(f"{mode}, batch {batch}", {}) for mode in ("eager", "compiled"))
+        lines = [line for rows in (eager, compiled) for line, _ in _lines(rows)]
+        named = [(network, x, y) for network, (x, y) in eager.items()]
+        place(axes, named, [*eager.values(), *compiled.values()], lines)
     return figure
 
 
-def _marks(axes: Axes, rows: dict[str, Any], hollow: bool) -> None:
+def _lines(rows: dict[str, Any]) -> Iterator[tuple[list[Point], str]]:
+    """Yield the points of each family, in the order of multiply-adds, and its colour."""
     for family, color in FAMILIES.items():
-        line = sorted(xy for network, xy in rows.items() if re.fullmatch(rf"{family}\d+", network))
-        if line:
-            axes.plot(*zip(*line, strict=True), color=color, linewidth=1.2, linestyle="--" if hollow else "-")
+        line = sorted((x, y) for network, (x, y) in rows.items() if re.fullmatch(rf"{family}\d+", network))
+        if len(line) > 1:
+            yield line, color
+
+
+def _marks(axes: Axes, rows: dict[str, Any], hollow: bool) -> None:
+    for line, color in _lines(rows):
+        axes.plot(*zip(*line, strict=True), color=color, linewidth=1.2, linestyle="--" if hollow else "-")
     for network, xy in rows.items():
         color = next((c for family, c in FAMILIES.items() if network.startswith(family)), "tab:gray")
         axes.scatter(xy[0], xy[1], s=24, facecolor="white" if hollow else color, edgecolor=color, zorder=3)
-        if not hollow:
-            left = network.startswith("red")  # its line lies to the left of the others
-            style: dict[str, Any] = {"ha": "right" if left else "left", "fontsize": 6, "color": "0.25"}
-            axes.annotate(network, xy, (-5, 4) if left else (5, -8), textcoords="offset points", **style)
 
 
 PICTURES = (Picture("latency.svg", points, draw),)

@@ -100,6 +100,12 @@ def test_commands_run(page, tmp_path, image_folder, draw_scenes, draw_masks, off
         assert main(arguments) == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name)
+def test_no_comment_begins_a_line_of_text(page):
+    """In Markdown a comment at the beginning of a line ends the paragraph, and the rest of its line is no Markdown."""
+    assert not re.findall(r"^\s*(?:[-*] )?<!--.*?-->.*\S.*", re.sub(BLOCK, "", page.read_text()), re.MULTILINE)
+
+
 def headings(page):
     """Return the anchors of a page, as Python-Markdown and GitHub make them for plain titles."""
     titles = re.findall(r"^#+ (.*)$", re.sub(BLOCK, "", page.read_text()), re.MULTILINE)
