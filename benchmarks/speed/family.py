@@ -61,12 +61,13 @@ CASES: dict[str, Case] = {
         [8],
     ),
     **{
-        f"ska, 3x3, {channels} channels, {side}x{side}, batch 16": (
+        f"ska, 3x3, {channels} channels, {side}x{side}, batch {batch}": (
             family.ska,
             ska,
-            [[16, channels, side, side], [16, channels // 8, 9, side, side]],
+            [[batch, channels, side, side], [batch, channels // 8, 9, side, side]],
             [],
         )
+        for batch in (1, 16)
         for channels, side in ((64, 28), (128, 14), (256, 7), (384, 4))
     },
     **{
@@ -91,18 +92,22 @@ CASES: dict[str, Case] = {
 SMALL = "convex_upsample, 8x, to 440x1024"
 
 
-def prepare(name: str) -> dict[str, Work]:
-    """Return the calls of both forms on the same tensors."""
+def prepare(name: str, side: int | None = None) -> dict[str, Work]:
+    """Return the calls of both forms on the same tensors; `side` replaces the height and width of the first one."""
     ours, rival, shapes, numbers = CASES[name]
+    if side:
+        height, width = shapes[0][-2:]
+        shapes = [[*shape[:-2], shape[-2] * side // height, shape[-1] * side // width] for shape in shapes]
     generator = torch.Generator().manual_seed(0)
     tensors = [torch.randn(shape, generator=generator) for shape in shapes]
     return {"family": lambda: ours(*tensors, *numbers), "rival": lambda: rival(*tensors, *numbers)}
 
 
 def memory_mib(name: str, form: str) -> float:
-    """Return the peak memory of one call above the level before it, after a call that starts the threads."""
+    """Return the peak memory of one call above the level before it, after a small one that loads code and threads."""
     with torch.inference_mode():
         torch.randn(2**20).mul(2).sum()
+        prepare(name, side=4)[form]()
         return peak_memory_mib(prepare(name)[form], torch.device("cpu"))
 
 
@@ -113,8 +118,9 @@ def run(options: Options) -> Measured:
     with torch.inference_mode():
         for name in cases:
             works = prepare(name)
+            # Also the warm-up: some rivals take seconds.
             torch.testing.assert_close(works["family"](), works["rival"](), atol=1e-4, rtol=1e-4)
-            times = interleaved(works, torch.device("cpu"), **options.timing(6.0))
+            times = interleaved(works, torch.device("cpu"), **{**options.timing(2.5), "warmup": 0})
             rows += [{"case": name, "form": form, **times[form].row()} for form in FORMS]
     for row, (name, form) in zip(rows, itertools.product(cases, FORMS), strict=True):
         measure = memory_mib if options.dry_run else lambda *pair: in_new_process(__name__, "memory_mib", *pair)
