@@ -82,6 +82,20 @@ OTHERS = (
         "speed",
     ),
     Benchmark(
+        "onnx",
+        "Is one ONNX file right, and how fast is it, at every batch and size?",
+        "benchmarks.deployment.onnx",
+        (*NETWORKS, f"{SRC}/models/export.py", f"{SRC}/models/onnx_translation.py"),
+        "speed",
+    ),
+    Benchmark(
+        "int8",
+        "How fast and how exact is RedNet-26 after quantization to int8?",
+        "benchmarks.deployment.int8",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
         "operator-cases",
         "Are the compiled operators right on ten thousand drawn cases?",
         "benchmarks.correctness.operator_cases",
