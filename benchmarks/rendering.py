@@ -13,7 +13,17 @@ from pathlib import Path
 from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
-from benchmarks.tables import complexity, cpu, detection, export, headline, local_attention, segmentation, training
+from benchmarks.tables import (
+    complexity,
+    cpu,
+    detection,
+    export,
+    family,
+    headline,
+    local_attention,
+    segmentation,
+    training,
+)
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
@@ -23,6 +33,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **cpu.BLOCKS,
     **detection.BLOCKS,
     **export.BLOCKS,
+    **family.BLOCKS,
     **gpu.BLOCKS,
     **headline.BLOCKS,
     **headline.VALUES,
