@@ -96,6 +96,20 @@ OTHERS = (
         "speed",
     ),
     Benchmark(
+        "startup",
+        "How long does a fresh process take to its first answer, prepared and compiled?",
+        "benchmarks.deployment.startup",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
+        "training-parts",
+        "Where does the time of a training step go, and what would it take at least?",
+        "benchmarks.training.parts",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
         "operator-cases",
         "Are the compiled operators right on ten thousand drawn cases?",
         "benchmarks.correctness.operator_cases",

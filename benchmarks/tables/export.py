@@ -1,4 +1,4 @@
-"""The tables of deployment: formats of `involution export`, ONNX files of dynamic size, and int8."""
+"""The tables of deployment: formats of `involution export`, starting up, ONNX files of dynamic size, and int8."""
 
 from __future__ import annotations
 
@@ -62,4 +62,13 @@ def int8() -> str:
     return markdown(header, lines) + where(record, *details)
 
 
-BLOCKS = {"formats": formats, "int8": int8, "onnx": onnx}
+def startup() -> str:
+    """Return the seconds to the first answer."""
+    record = load("speed/cpu/startup")
+    lines = [[row["form"], f"{row['built_s']:.1f}", f"{row['answered_s']:.1f}"] for row in record.rows]
+    header = ["form", "build the network, s", "then, to the first answer, s"]
+    details = (record.settings["network"], "batch 1", "float32", "after the imports")
+    return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
+
+
+BLOCKS = {"formats": formats, "int8": int8, "onnx": onnx, "startup": startup}
