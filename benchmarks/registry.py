@@ -110,6 +110,13 @@ OTHERS = (
         "speed",
     ),
     Benchmark(
+        "readme",
+        "How long do README's commands take in a new clone?",
+        "benchmarks.deployment.readme",
+        ("README.md", "Makefile", "setup.py", "pyproject.toml"),
+        "deployment",
+    ),
+    Benchmark(
         "operator-cases",
         "Are the compiled operators right on ten thousand drawn cases?",
         "benchmarks.correctness.operator_cases",

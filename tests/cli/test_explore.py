@@ -30,11 +30,12 @@ def test_a_taken_port(run):
 
 
 def test_checkpoints_of_runs_are_offered_the_newest_first(tmp_path):
-    for age, name in enumerate(["version_1/best.ckpt", "version_0/best.ckpt", "version_0/notes.txt"]):
+    names = ["version_1/last.ckpt", "version_1/best.ckpt", "version_0/best.ckpt", "version_0/notes.txt"]
+    for age, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    assert list(explore._newest(tmp_path)) == ["version_1/best.ckpt", "version_0/best.ckpt"]
+    assert list(explore._newest(tmp_path)) == ["version_1/best.ckpt", "version_1/last.ckpt", "version_0/best.ckpt"]
     assert explore._newest(tmp_path / "gone") == {}
 
 

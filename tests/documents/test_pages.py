@@ -42,7 +42,7 @@ def guide(page):
     return pytest.param(page, id=name(page), marks=[pytest.mark.slow] * (name(page) in SLOW))
 
 
-@pytest.mark.parametrize("page", map(guide, GUIDES))
+@pytest.mark.parametrize("page", [guide(page) for page in GUIDES])
 def test_examples_give_what_they_show(page, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     if "rednet26.safetensors" in page.read_text():
@@ -73,6 +73,18 @@ def converted(official):
     return path
 
 
+def draw_imagenet(root):
+    """Draw the 1000 folders of ImageNet, with one link to an image in each."""
+    from timm.data import ImageNetInfo
+
+    Image.effect_noise((64, 64), 50).save(root.with_suffix(".png"))
+    for split in ("train", "val"):
+        for label in ImageNetInfo("imagenet-1k").label_names():
+            (root / split / label).mkdir(parents=True)
+            (root / split / label / "0.png").symlink_to(root.with_suffix(".png"))
+    return root
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in GUIDES if commands(page)], ids=name)
 def test_commands_run(page, tmp_path, image_folder, draw_scenes, draw_masks, official, monkeypatch, capsys, one_thread):
@@ -86,6 +98,8 @@ def test_commands_run(page, tmp_path, image_folder, draw_scenes, draw_masks, off
         words["SCENES"] = str(draw_scenes(tmp_path / "scenes"))
     if "PEDESTRIANS" in text:
         words["PEDESTRIANS"] = str(draw_masks(tmp_path / "masks", images=53))  # 50 are held out
+    if "IMAGENET" in text:
+        words["IMAGENET"] = str(draw_imagenet(tmp_path / "imagenet"))
     if "runs/digits" in text and "fit digits" not in text:
         trained = tmp_path / "runs/digits/version_0/checkpoints/best.ckpt"
         trained.parent.mkdir(parents=True)
@@ -97,6 +111,8 @@ def test_commands_run(page, tmp_path, image_folder, draw_scenes, draw_masks, off
         if arguments[0] == "fit":
             size = 256 if "digits" in line else 2  # few batches of many digits
             arguments += [*(f"--trainer.{limit}=1" for limit in one), f"--batch-size={size}"]
+        elif arguments[0] == "validate":
+            arguments += ["--trainer.limit_val_batches=1", "--batch-size=2", "--data.num_workers=0"]
         assert main(arguments) == 0, capsys.readouterr().err
 
 

@@ -138,6 +138,13 @@ def test_a_click_shows_the_kernels_of_that_pixel(page):
     page.wait(lambda: "row 24 of 32, column 12 of 48" in page.text("legend-a"))
 
 
+def test_a_click_on_a_small_map_chooses_its_layer_and_the_address_has_the_view(page):
+    page.choose("layer-a", "layer1.0.conv2")
+    page.wait(lambda: "layer=layer1.0.conv2" in page.browser.current_url)
+    page.changes(["heat-a", "kernels-a"], lambda: page.click("layers-a", 0.05, 0.2))
+    page.wait(lambda: "layer=stem.1" in page.browser.current_url)
+
+
 def test_another_image_and_another_network(page):
     page.changes(["heat-a"], lambda: page.choose("sample-a", "flower"))
     page.changes(["heat-a", "kernels-a"], lambda: page.choose("network-a", "rednet26, untrained"))
@@ -178,6 +185,8 @@ def test_a_checkpoint_of_the_folder_that_cannot_be_read(page):
 def test_two_are_compared_and_a_click_moves_both(page):
     page.wait(lambda: page.press("#compare input"))
     page.wait(lambda: page.picture("heat-b"))
+    samples = [page.find(f"#sample-{name} input")[0].get_attribute("value") for name in "ab"]
+    assert len(set(samples)) == 2, samples
     page.changes(["kernels-b"], lambda: page.choose("network-b", "rednet26, untrained"))
     page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-a", 0.11, 0.12))
     page.changes(["kernels-a", "kernels-b"], lambda: page.click("heat-b", 0.87, 0.62))

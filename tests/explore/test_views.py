@@ -8,7 +8,7 @@ from involution.explore import explorer as module
 from involution.explore import pictures
 from involution.explore.explorer import Explorer, Recent, Source, photograph, samples
 from involution.explore.network import Look
-from involution.explore.views import group_at, show
+from involution.explore.views import chosen_at, show
 from involution.visualize import Generated, colors
 
 
@@ -31,7 +31,7 @@ def test_long_images_do_not_grow_without_bound(network, size, seen):
 
 def test_layer_and_group_change_the_map(explorer, view):
     shown = show(explorer, view)
-    assert shown.view.layer == "layer3.3.conv2"  # the last one with maps of 8 rows for an image of 32
+    assert shown.view.layer == "layer2.1.conv2"  # the last one with maps of 12 rows or more for an image of 32
     assert shown.layers[0] == "stem.1"
     other = show(explorer, replace(shown.view, layer="stem.1"))
     assert (other.groups, other.view.layer) == (2, "stem.1")
@@ -115,13 +115,22 @@ def test_a_click_on_a_kernel_or_a_thumbnail_chooses_its_group(explorer, view):
     groups, kh, kw = look.layers[shown.view.layer].kernel.shape[1:4]
     choices = {
         "kernels": (shown.kernels, lambda x, y: pictures.group_at(x, y, groups, kh, kw)),
-        "thumbnails": (shown.thumbnails, lambda x, y: pictures.thumbnail_at(look, shown.view.layer, x, y)),
+        "groups": (shown.group_thumbnails, lambda x, y: pictures.thumbnail_at(look, groups, x, y)),
     }
     for picture, (pixels, group) in choices.items():
         height, width = pixels.shape[:2]
         found = {group(x, y) for x in range(4, width, 9) for y in range(4, height, 9)}
         assert found - {None} == set(range(groups)), picture
-        assert group_at(explorer, shown.view, picture, 9, 50).group == (group(9, 50) or 0)
+        assert chosen_at(explorer, shown.view, picture, 9, 50).group == (group(9, 50) or 0)
+
+
+def test_a_click_on_a_thumbnail_of_a_layer_chooses_it(explorer, view):
+    shown = show(explorer, view)
+    height, width = shown.layer_thumbnails.shape[:2]
+    found = {
+        chosen_at(explorer, shown.view, "layers", x, y).layer for x in range(4, width, 20) for y in range(4, height, 20)
+    }
+    assert found == set(shown.layers)
 
 
 def test_a_sample_fits_the_network_and_an_own_image_stays(weights):

@@ -20,15 +20,18 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("source", metavar="IN", help="file of weights")
     parser.add_argument("out", metavar="OUT", help="ends in .safetensors, .pth or .pt")
     parser.add_argument(
-        "--to", choices=("involution", "official"), default="involution", help="whose names OUT has (default: ours)"
+        "--to",
+        choices=("involution", "official"),
+        default="involution",
+        help="names of the tensors in OUT: of this library or of the official code (default: involution)",
     )
     parser.add_argument(
         "--stem-kernel-size",
         type=int,
         choices=(3, 7),
-        help="required of the stem; 7 widens a stem of 3 with taps of zero, which leaves the function as it is",
+        help="kernel size of the stem in OUT; 7 pads a 3x3 kernel with zeros, which does not change the outputs",
     )
-    parser.add_argument("--keys", action="store_true", help="print every tensor with both of its names")
+    parser.add_argument("--keys", action="store_true", help="print the names of every tensor in IN and in OUT")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
     given = parser.parse_args(arguments)
 

@@ -12,9 +12,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Draw the curves and write them to a file."""
     parser = Parser(prog="involution curves", description=__doc__)
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folders of `involution fit`, such as runs/digits/version_0"
+        "runs", nargs="+", metavar="RUN", help="folder written by `involution fit`, such as runs/digits/version_0"
     )
-    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, by its ending")
+    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, chosen by its ending")
     given = parser.parse_args(arguments)
     out = picture_path(given.out)
 

@@ -38,8 +38,9 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message + suggestion(message, self._option_string_actions))
 
     def add_input_size(self, **kwargs: Any) -> None:
-        """Add `--input-size H W`; a single number is a square."""
-        self.add_argument("--input-size", nargs="+", type=int, metavar=("H", "W"), action=_InputSize, **kwargs)
+        """Add `--input-size H W`; a single number is a square. The help is appended to that of the values."""
+        kwargs["help"] = f"height and width of the image in pixels, or one number for both {kwargs['help']}"
+        self.add_argument("--input-size", nargs="+", type=int, metavar="N", action=_InputSize, **kwargs)
 
 
 class _InputSize(argparse.Action):

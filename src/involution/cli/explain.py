@@ -59,21 +59,28 @@ def _parser() -> Parser:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        help="rednet26 to rednet152, or such as mask_rcnn/rednet50/involution; that of the checkpoint by default",
+        help="network, such as rednet50 or mask_rcnn/rednet50/involution (default: that of the checkpoint)",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="of `involution fit`, or weights; random ones by default")
     parser.add_argument(
         "--layer",
         action="append",
         metavar="NAME",
-        help="name of an involution, may be repeated; an unknown name prints the list",
+        help="name of an involution layer; may be repeated; an unknown name prints the list of names",
     )
-    parser.add_argument("--groups", type=int, default=4, help="of each layer that are drawn, at most (default: 4)")
+    parser.add_argument(
+        "--groups", type=int, default=4, metavar="N", help="number of groups drawn per layer (default: 4)"
+    )
     parser.add_argument("--input-size", type=int, metavar="N", help="short side of the resized image, in pixels")
     parser.add_argument(
-        "--pixel", nargs=2, type=int, action="append", metavar=("X", "Y"), help="a pixel of one image; may be repeated"
+        "--pixel",
+        nargs=2,
+        type=int,
+        action="append",
+        metavar=("X", "Y"),
+        help="draw the kernels at this pixel of the image; may be repeated",
     )
-    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, by its ending")
+    parser.add_argument("--out", required=True, metavar="FILE", help="PNG, SVG or PDF, chosen by its ending")
     return parser
 
 

@@ -22,8 +22,10 @@ ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
 def run(command: str, arguments: Sequence[str]) -> None:
     """Serve the page until the user interrupts it."""
     parser = Parser(prog="involution explore", description=__doc__)
-    parser.add_argument("--checkpoints", metavar="FOLDER", help="with checkpoints, in it or below (default: runs)")
-    parser.add_argument("--port", type=int, help="of the page; by default the first that is free from 7860 on")
+    parser.add_argument(
+        "--checkpoints", metavar="FOLDER", help="folder of checkpoints, searched recursively (default: runs)"
+    )
+    parser.add_argument("--port", type=int, help="port of the page (default: the first free one from 7860 on)")
     given = parser.parse_args(arguments)
     if given.port is not None and not 1 <= given.port <= 65535:
         raise UserError(f"--port: expected 1 to 65535, got {given.port}")
@@ -59,7 +61,10 @@ def _find(folder: Path) -> dict[str, Path]:
 
 
 def _newest(folder: Path) -> dict[str, Path]:
-    """Return the checkpoints in a folder and below by their relative names, the newest first."""
+    """Return the checkpoints in a folder and below by their relative names, those of the newest run first."""
     files = [path for path in folder.rglob("*") if path.suffix in ENDINGS and path.is_file()]
-    files.sort(key=lambda path: (-path.stat().st_mtime, path))
+    written: dict[Path, float] = {}
+    for path in files:
+        written[path.parent] = max(path.stat().st_mtime, written.get(path.parent, 0.0))
+    files.sort(key=lambda path: (-written[path.parent], path))  # best.ckpt before last.ckpt
     return {str(path.relative_to(folder)): path for path in files}

@@ -21,11 +21,20 @@ TOLERANCES = {"float32": 1e-4, "float64": 1e-9, "bfloat16": 1e-1, "float16": 1e-
 def run(command: str, arguments: Sequence[str]) -> None:
     """Export, compare and report."""
     parser = Parser(prog="involution export", description=__doc__)
-    parser.add_argument("network", metavar="NAME|CHECKPOINT", help="such as rednet50, or a file of weights")
+    parser.add_argument(
+        "network", metavar="NAME|CHECKPOINT", help="network such as rednet50, or a checkpoint or file of weights"
+    )
     parser.add_argument("--format", choices=tuple(ENDINGS), required=True)
-    parser.add_argument("--out", required=True, metavar="FILE", help="ends in .onnx, .pt2 or .pt, as the format")
-    parser.add_input_size(default=(224, 224), help="in pixels (default: 224)")
-    parser.add_argument("--dynamic", default="", metavar="batch,size", help="what may change at run time")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="file to write; its ending is that of the format: .onnx, .pt2 or .pt",
+    )
+    parser.add_input_size(default=(224, 224), help="(default: 224)")
+    parser.add_argument(
+        "--dynamic", default="", metavar="batch,size", help="dimensions that may vary at run time: batch, size, or both"
+    )
     parser.add_argument("--dtype", choices=tuple(TOLERANCES), default="float32")
     given = parser.parse_args(arguments)
     out = check_destination(given.out, "--out", (ENDINGS[given.format],))

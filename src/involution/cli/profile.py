@@ -30,9 +30,7 @@ def _parser() -> Parser:
         help="a network of timm's registry, for example rednet50; or DETECTOR/BACKBONE/NECK/HEAD and "
         "SEGMENTOR/BACKBONE/NECK, for example mask_rcnn/rednet50/involution/convolution or upernet/rednet50",
     )
-    parser.add_input_size(
-        help="in pixels; by default that of the published counts: 224, detectors 800 1280, segmentors 1024 2048"
-    )
+    parser.add_input_size(help="(default: that of the published counts: 224, detectors 800 1280, segmentors 1024 2048)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an argument of the network; may be repeated"
     )

@@ -121,8 +121,15 @@ class Explorer:
         """
         if image.key not in {sample.key for sample in self.images.values()}:
             return image
-        fits = [sample for sample in self.images.values() if sample.is_grey == (self.network(source).channels == 1)]
+        fits = self._samples(source)
         return image if not fits or image.key in {sample.key for sample in fits} else fits[0]
+
+    def another(self, source: Source, image: Photograph) -> Photograph:
+        """Return a sample that fits the network and is not `image`; `image` if there is none."""
+        return next((sample for sample in self._samples(source) if sample.key != image.key), image)
+
+    def _samples(self, source: Source) -> list[Photograph]:
+        return [sample for sample in self.images.values() if sample.is_grey == (self.network(source).channels == 1)]
 
     def look(self, source: Source, image: Photograph, size: int) -> Look:
         """Return the look of a network at an image, from the cache if it is there."""

@@ -13,12 +13,12 @@ import gradio as gr
 
 from involution.explore.explorer import Explorer, Source, read_photograph
 from involution.explore.pictures import shown_size
-from involution.explore.views import Shown, View, group_at, show
+from involution.explore.views import Shown, View, chosen_at, show
 
 INTRODUCTION = """# Generated kernels
 An involution generates a kernel at every pixel. The map shows the sum of the kernels of one group of channels, red
 above zero, blue below. **Click a pixel** to show its kernels and their window on the image, **a small map or a
-kernel** to show its group."""
+kernel** to show its layer or group."""
 
 CSS = """
 .gradio-container {max-width: 1500px !important; margin: auto}
@@ -30,6 +30,12 @@ CSS = """
 @media (max-width: 600px) {.gradio-container .column {min-width: 100% !important}}
 """
 
+
+ADDRESS = """legend => {
+    const link = new DOMParser().parseFromString(legend, "text/html").querySelector("a");
+    history.replaceState(null, "", link ? link.getAttribute("href") : location.pathname);
+}"""
+"""Shows the link to the first view in the browser's address bar."""
 
 OWN_CHECKPOINT, OWN_IMAGE = "your checkpoint", "your image"
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
@@ -52,7 +58,8 @@ class Panel:
     message: gr.HTML
     heat: gr.Image
     legend: gr.HTML
-    thumbnails: gr.Image
+    layers_sheet: gr.Image
+    groups_sheet: gr.Image
     kernels: gr.Image
     window: gr.Image
     classes: gr.Label
@@ -62,25 +69,25 @@ class Panel:
         """The components that change with the view."""
         return [
             *(self.view, self.message, self.network, self.sample, self.layer, self.group, self.size),
-            *(self.heat, self.legend, self.thumbnails, self.kernels, self.window, self.classes),
+            *(self.heat, self.legend, self.layers_sheet, self.groups_sheet),
+            *(self.kernels, self.window, self.classes),
         ]
 
 
 def create_page(explorer: Explorer) -> gr.Blocks:
     """Return the page, to be launched by `serve`."""
-    image, *others = explorer.images.values()
-    start = View(explorer.readable(), image)
-    beside_it = replace(start, image=others[0] if others else image)  # compare begins with two images
+    start = View(explorer.readable(), next(iter(explorer.images.values())))
     page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
     with page:
         gr.Markdown(INTRODUCTION)
         compare = gr.Checkbox(label="Compare two networks or two images", elem_id="compare")
         with gr.Row():
             with gr.Column(min_width=320):
+                title = gr.Markdown("## First", visible=False)
                 first = _panel(explorer, start, "a")
             with gr.Column(min_width=320, visible=False) as beside:
-                gr.Markdown("## The second")
-                second = _panel(explorer, beside_it, "b")
+                gr.Markdown("## Second")
+                second = _panel(explorer, start, "b")
         for panel in (first, second):
             _connect_choices(explorer, panel)
             _connect_clicks(explorer, panel, (first, second), compare)
@@ -89,12 +96,14 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             return _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
 
         def show_second(on: bool, one: View, view: View) -> Updates:
-            view = view if view.layer else replace(view, source=one.source)  # the first time: the same network
-            drawn = _update(explorer, second, lambda: _fitting(explorer, view)) if on else {}
-            return {beside: gr.Column(visible=on), **drawn}
+            if not view.layer:  # the first time: the same network and layer on another image
+                view = replace(one, image=explorer.another(one.source, one.image))
+            drawn = _update(explorer, second, lambda: view) if on else {}
+            return {title: gr.Markdown(visible=on), beside: gr.Column(visible=on), **drawn}
 
         page.load(load, None, first.outputs, **HIDDEN)
-        compare.change(show_second, [compare, first.view, second.view], [beside, *second.outputs], **HIDDEN)
+        first.legend.change(None, first.legend, None, js=ADDRESS, **HIDDEN)
+        compare.change(show_second, [compare, first.view, second.view], [title, beside, *second.outputs], **HIDDEN)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page
 
@@ -121,7 +130,9 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
             heat = gr.Image(label="Heat map", elem_id=f"heat-{name}", elem_classes="picture", **picture)
             legend = gr.HTML(elem_id=f"legend-{name}")
             gr.Markdown("**All groups of the layer**")
-            thumbnails = gr.Image(label="Groups", elem_id=f"thumbnails-{name}", **choosing)
+            groups_sheet = gr.Image(label="Groups", elem_id=f"groups-{name}", **choosing)
+            gr.Markdown("**All layers**, the first group of each")
+            layers_sheet = gr.Image(label="Layers", elem_id=f"layers-{name}", **choosing)
             classes = gr.Label(label="Predicted classes", elem_id=f"classes-{name}", show_heading=False)
         with gr.Column(scale=4, min_width=360):
             gr.Markdown("**Kernels of all groups**")
@@ -140,7 +151,8 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
         message=message,
         heat=heat,
         legend=legend,
-        thumbnails=thumbnails,
+        layers_sheet=layers_sheet,
+        groups_sheet=groups_sheet,
         kernels=kernels,
         window=window,
         classes=classes,
@@ -208,11 +220,12 @@ def _connect_clicks(explorer: Explorer, clicked: Panel, panels: tuple[Panel, Pan
 
     def choose(picture: str) -> Callable[[View, gr.SelectData], Updates]:
         def update(view: View, event: gr.SelectData) -> Updates:
-            return _update(explorer, clicked, lambda: group_at(explorer, view, picture, *event.index))
+            return _update(explorer, clicked, lambda: chosen_at(explorer, view, picture, *event.index))
 
         return update
 
-    for picture, component in (("kernels", clicked.kernels), ("thumbnails", clicked.thumbnails)):
+    sheets = {"kernels": clicked.kernels, "groups": clicked.groups_sheet, "layers": clicked.layers_sheet}
+    for picture, component in sheets.items():
         component.select(choose(picture), clicked.view, clicked.outputs, show_progress="hidden", **HIDDEN)
 
 
@@ -274,7 +287,8 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
         panel.size: view.size,
         panel.heat: shown.heat,
         panel.legend: legend,
-        panel.thumbnails: shown.thumbnails,
+        panel.layers_sheet: shown.layer_thumbnails,
+        panel.groups_sheet: shown.group_thumbnails,
         panel.kernels: shown.kernels,
         panel.window: shown.window,
         panel.classes: gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),

@@ -71,26 +71,37 @@ def group_at(x: int, y: int, groups: int, kh: int, kw: int) -> int | None:
 
 def groups_picture(look: Look, layer: str, group: int) -> Picture:
     """Draw the heat maps of all groups as thumbnails, with a frame around the selected one."""
-    heat = look.layers[layer].kernel[0].sum((1, 2))
+    maps = look.layers[layer].kernel[0].sum((1, 2))
+    return _thumbnails(look, {str(g): values for g, values in enumerate(maps)}, str(group))
+
+
+def layers_picture(look: Look, layer: str) -> Picture:
+    """Draw the heat map of the first group of every layer as a thumbnail, with a frame around the selected layer."""
+    maps = {name: generated.kernel[0, 0].sum((0, 1)) for name, generated in look.layers.items()}
+    return _thumbnails(look, maps, layer)
+
+
+def thumbnail_at(look: Look, count: int, x: int, y: int) -> int | None:
+    """Return the number of the thumbnail at a pixel of a picture of `count` thumbnails, None outside."""
     width, height = _thumbnail(look)
-    columns, rows = SIDE // width, -(-len(heat) // (SIDE // width))
-    sheet = Image.new("RGB", (min(columns, len(heat)) * width, rows * height), "white")
+    number = y // height * (SIDE // width) + x // width
+    return number if number < count else None
+
+
+def _thumbnails(look: Look, maps: dict[str, Tensor], selected: str) -> Picture:
+    width, height = _thumbnail(look)
+    columns, rows = SIDE // width, -(-len(maps) // (SIDE // width))
+    sheet = Image.new("RGB", (min(columns, len(maps)) * width, rows * height), "white")
     drawing = ImageDraw.Draw(sheet)
-    for g, values in enumerate(heat):
-        x, y = g % columns * width, g // columns * height
+    for number, (name, values) in enumerate(maps.items()):
+        x, y = number % columns * width, number // columns * height
         tile = Image.fromarray(colors.colors(values, colors.limit(values)))
         sheet.paste(tile.resize((width - 6, height - 6), Image.Resampling.BILINEAR), (x + 3, y + 3))
-        if g == group:
+        if name == selected:
             drawing.rectangle([x, y, x + width - 1, y + height - 1], outline="black", width=3)
-        drawing.text((x + 6, y + 4), str(g), fill="black", stroke_width=2, stroke_fill="white")
+        label = name.removesuffix(".conv2")  # the involution of a block
+        drawing.text((x + 6, y + 4), label, fill="black", stroke_width=2, stroke_fill="white")
     return np.asarray(sheet)
-
-
-def thumbnail_at(look: Look, layer: str, x: int, y: int) -> int | None:
-    """Return the group at a pixel of `groups_picture`, None outside."""
-    width, height = _thumbnail(look)
-    group = y // height * (SIDE // width) + x // width
-    return group if group < look.layers[layer].kernel.shape[1] else None
 
 
 def _thumbnail(look: Look) -> tuple[int, int]:

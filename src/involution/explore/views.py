@@ -42,7 +42,8 @@ class Shown:
     layers: list[str]
     groups: int
     heat: Picture
-    thumbnails: Picture
+    group_thumbnails: Picture
+    layer_thumbnails: Picture
     end: float  # limit of the colour scale
     kernels: Picture
     window: Picture
@@ -72,6 +73,7 @@ def show(explorer: Explorer, view: View) -> Shown:
         groups,
         pictures.heat_picture(view.image.pixels, look, view.layer, view.group, view.place),
         pictures.groups_picture(look, view.layer, view.group),
+        pictures.layers_picture(look, view.layer),
         pictures.scale(look, view.layer, view.group),
         pictures.kernels_picture(look, view.layer, view.place),
         pictures.window_picture(view.image.pixels, look, view.layer, view.group, view.place),
@@ -80,17 +82,24 @@ def show(explorer: Explorer, view: View) -> Shown:
     )
 
 
-def group_at(explorer: Explorer, view: View, picture: str, x: int, y: int) -> View:
-    """Return the view of the group at a pixel of the picture "kernels" or "thumbnails"; the same view beside them."""
+def chosen_at(explorer: Explorer, view: View, picture: str, x: int, y: int) -> View:
+    """Return the view of the group or layer at a pixel of a picture; the same view beside them.
+
+    Args:
+        picture: "kernels", "groups" or "layers".
+    """
     look = explorer.look(view.source, view.image, view.size)
+    if picture == "layers":
+        number = pictures.thumbnail_at(look, len(look.layers), x, y)
+        return view if number is None else replace(view, layer=list(look.layers)[number])
     groups, kh, kw = look.layers[view.layer].kernel.shape[1:4]
-    of_thumbnails = picture == "thumbnails"
-    group = pictures.thumbnail_at(look, view.layer, x, y) if of_thumbnails else pictures.group_at(x, y, groups, kh, kw)
+    in_groups = picture == "groups"
+    group = pictures.thumbnail_at(look, groups, x, y) if in_groups else pictures.group_at(x, y, groups, kh, kw)
     return view if group is None else replace(view, group=group)
 
 
 def default_layer(look: Look) -> str:
-    """Return the last layer whose maps have at least 8 rows and an eighth of the image's; else the finest layer."""
+    """Return the last layer whose maps have at least 12 rows and an eighth of the image's; else the finest layer."""
     rows = {name: generated.kernel.shape[-2] for name, generated in look.layers.items()}
-    fine = [name for name, height in rows.items() if height >= max(8, look.image.shape[-2] / 8)]
+    fine = [name for name, height in rows.items() if height >= max(12, look.image.shape[-2] / 8)]
     return fine[-1] if fine else max(rows, key=lambda name: rows[name])

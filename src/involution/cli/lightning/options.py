@@ -15,7 +15,7 @@ PURPOSES = {
     "validate": "Evaluate a checkpoint on the validation images of a recipe.",
     "test": "Evaluate a checkpoint on the test images of a recipe.",
 }
-_CHECKPOINTS = {"fit": "continue this run, from its last.ckpt", "validate": "the weights; required"}
+_CHECKPOINTS = {"fit": "resume a run from its last.ckpt", "validate": "checkpoint, or weights alone; required"}
 
 _HELP = """usage: involution {command} RECIPE [options]
        involution {command} --config FILE [options]
@@ -23,11 +23,11 @@ _HELP = """usage: involution {command} RECIPE [options]
 {purpose}
 
   RECIPE                  a name that `involution recipes` lists, such as digits
-  -c, --config FILE       a recipe of your own, in YAML; a later one overrides an earlier one
+  -c, --config FILE       YAML file with a recipe; may be repeated, later values override earlier ones
   --checkpoint FILE       {checkpoint}
-  --data.root FOLDER      where the images are
+  --data.root FOLDER      folder of the images
   --batch-size N          images per step and process
-  --seed N                of the random numbers
+  --seed N                seed of the random numbers
   --json                  print the figures as JSON and nothing else
   --print_config          print the recipe with all its values and end
 
@@ -35,7 +35,7 @@ Every value of a recipe is an option:
 
   --model.NAME VALUE      such as --model.network rednet50, --model.optimizer.lr 0.001
   --data.NAME VALUE       such as --data.num_workers 4
-  --trainer.NAME VALUE    of Lightning's Trainer, such as --trainer.max_epochs 30, --trainer.devices 2,
+  --trainer.NAME VALUE    argument of Lightning's Trainer, such as --trainer.max_epochs 30, --trainer.devices 2,
                           --trainer.precision bf16-mixed, --trainer.callbacks+ EMAWeightAveraging
 
   --model.help CLASS      arguments of a task: Classification, Detection or Segmentation
