@@ -40,7 +40,7 @@ def test_a_sheet_of_heat_maps(run, images, drawn, ending):
     assert (name, groups) == ("draw_heat_maps", 2)
     assert [tuple(image.shape) for image in shown] == [(3, 32, 43), (3, 48, 32)]
     assert {layer: [tuple(m.shape) for m in each] for layer, each in maps.items()} == {
-        "layer1.0.conv2": [(4, 8, 11), (4, 12, 8)]
+        "stem.1": [(2, 16, 22), (2, 24, 16)]
     }
     with open(f"heat.{ending}", "rb") as file:
         assert file.read(4) in (b"\x89PNG", b"<?xm", b"%PDF")

@@ -29,3 +29,16 @@ def test_table(run):
     assert "15,541,526  15.54 M\n" in outcome.out
     assert "2,713,184,096  2.71 G\n" in outcome.out
     assert "224 x 224\n" in outcome.out
+
+
+def test_time(run):
+    outcome = run("profile", "rednet26", "--input-size", 32, "--time", "--json")
+    found = json.loads(outcome.out)
+    assert found["threads"] == 1
+    assert 0 < found["prepared_time_ms"] < 10_000
+    assert 0 < found["time_ms"] < 10_000
+    outcome = run("profile", "mask_rcnn/rednet50/involution", "--time")
+    message = (
+        "involution: error: name: expected a classifier to measure its time, got 'mask_rcnn/rednet50/involution'\n"
+    )
+    assert (outcome.status, outcome.err) == (2, message)
