@@ -25,7 +25,7 @@ def latency(name: str, input_size: Sequence[int] | None = None, seconds: float =
         kwargs: arguments of the network.
 
     Returns:
-        threads; time_ms, the least of three medians; and prepared_time_ms, that of `prepare`, if the network has involutions.
+        threads; time_ms, the least of three medians; and with involutions prepared_time_ms, that of `prepare`.
 
     Raises:
         ValueError: the name is of a detector or segmentor.
