@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "../tensors.h"
 #include "block.h"
@@ -69,6 +70,15 @@ Tensor channels_last(const Tensor& images) {
   return copied;
 }
 
+// The layout of packed weights, that of ops/fused: columns of a panel and of a register, groups of which the kernels are
+// generated together, and the depth of one row of the stem's first window.
+constexpr int64_t kPanel = 32, kColumns = 16, kChunk = 4, kWindowRow = 16;
+
+// Packed weights and biases, in the order of the signatures.
+struct Packed {
+  const Tensor &enter, &enter_bias, &reduce, &reduce_bias, &span, &span_bias, &scale, &shift, &leave, &leave_bias;
+};
+
 Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t copies, const Tensor& x) {
   check(panels.scalar_type() == x.scalar_type() && panels.is_cpu() && panels.is_contiguous() &&
         bias.scalar_type() == ScalarType::Float && bias.is_cpu() && bias.is_contiguous(),
@@ -77,9 +87,9 @@ Matrix matrix(const Tensor& panels, const Tensor& bias, int64_t depth, int64_t c
   const int64_t together = x.scalar_type() == ScalarType::Float ? 1 : 2;
   const Matrix m{panels.data_ptr(), static_cast<const float*>(bias.data_ptr()), bias.size(0) / copies,
                  panels.size(1) * together};
-  check(panels.size(2) == 32 * together && m.depth % (16 * together) == 0 && m.depth >= depth &&
-        m.columns % 16 == 0 && m.columns * copies == bias.size(0) &&
-        panels.size(0) == (m.columns + 31) / 32 * copies,
+  check(panels.size(2) == kPanel * together && m.depth % (kColumns * together) == 0 && m.depth >= depth &&
+        m.columns % kColumns == 0 && m.columns * copies == bias.size(0) &&
+        panels.size(0) == (m.columns + kPanel - 1) / kPanel * copies,
         "involution: packed weights and biases do not fit");
   return m;
 }
@@ -91,27 +101,26 @@ void check_images(const Tensor& images) {
 }
 
 // What both operators share: the layers up to the norm after the aggregation.
-Block involution_of(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, int64_t depth, const Tensor& reduce,
-                    const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                    const Tensor& shift, int64_t groups, const Ints& window, const Ints& stride, const Ints& dilation) {
+Block involution_of(const Tensor& x, const Packed& packed, int64_t depth, int64_t groups, const Ints& window,
+                    const Ints& stride, const Ints& dilation) {
   for (const Ints* pair : {&window, &stride, &dilation})
     check(pair->size() == 2 && (*pair)[0] > 0 && (*pair)[1] > 0, "involution: expected positive pairs");
   check(groups > 0, "involution: expected groups");
-  const int64_t chunk_groups = groups < 4 ? groups : 4, chunks = (groups + chunk_groups - 1) / chunk_groups;
+  const int64_t chunk_groups = groups < kChunk ? groups : kChunk, chunks = (groups + chunk_groups - 1) / chunk_groups;
   Block block{};
-  block.enter = matrix(enter, enter_bias, depth, 1, x);
+  block.enter = matrix(packed.enter, packed.enter_bias, depth, 1, x);
   const int64_t mid = block.enter.columns;
-  block.reduce = matrix(reduce, reduce_bias, mid, 1, x);
-  block.span = matrix(span, span_bias, block.reduce.columns, chunks, x);
-  for (const Tensor* t : {&scale, &shift})
+  block.reduce = matrix(packed.reduce, packed.reduce_bias, mid, 1, x);
+  block.span = matrix(packed.span, packed.span_bias, block.reduce.columns, chunks, x);
+  for (const Tensor* t : {&packed.scale, &packed.shift})
     check(t->scalar_type() == ScalarType::Float && t->dim() == 1 && t->is_contiguous() && t->size(0) == mid,
           "involution: expected scale and shift in float32");
-  block.scale = static_cast<const float*>(scale.data_ptr());
-  block.shift = static_cast<const float*>(shift.data_ptr());
+  block.scale = static_cast<const float*>(packed.scale.data_ptr());
+  block.shift = static_cast<const float*>(packed.shift.data_ptr());
   block.window = {groups, window[0], window[1], stride[0], stride[1], dilation[0] * (window[0] - 1) / 2,
                   dilation[1] * (window[1] - 1) / 2, dilation[0], dilation[1]};
   block.chunks = chunks, block.chunk_groups = chunk_groups;
-  check(mid % (16 * groups) == 0, "involution: expected groups of 16 channels");
+  check(mid % (kColumns * groups) == 0, "involution: expected groups of 16 channels");
   check(block.span.columns >= chunk_groups * window[0] * window[1], "involution: the span lacks taps");
   return block;
 }
@@ -127,18 +136,15 @@ void compute(Compute pass, const Block& block, const Image& x, const Tensor& y, 
 }
 
 // y is written to new memory or, if `in_place`, to that of x.
-Tensor compute_block(const Tensor& images, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-                     const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                     const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups,
-                     const Ints& window, const Ints& stride, const Ints& dilation, bool projection, bool in_place) {
+Tensor compute_block(const Tensor& images, const Packed& packed, int64_t groups, const Ints& window, const Ints& stride,
+                     const Ints& dilation, bool projection, bool in_place) {
   check_images(images);
   const Tensor x = channels_last(images);
   const Image from = image("x", x);
-  Block block = involution_of(x, enter, enter_bias, from.channels, reduce, reduce_bias, span, span_bias, scale, shift,
-                              groups, window, stride, dilation);
-  block.leave = matrix(leave, leave_bias, block.enter.columns + (projection ? from.channels : 0), 1, x);
+  Block block = involution_of(x, packed, from.channels, groups, window, stride, dilation);
+  block.leave = matrix(packed.leave, packed.leave_bias, block.enter.columns + (projection ? from.channels : 0), 1, x);
   block.projection = projection;
-  check(from.channels % 16 == 0, "involution: expected groups of 16 channels");
+  check(from.channels % kColumns == 0, "involution: expected groups of 16 channels");
   check(projection || (block.leave.columns == from.channels && stride[0] == 1 && stride[1] == 1),
         "involution: an identity shortcut needs equal shapes");
   check(!(projection && in_place), "involution: expected an identity shortcut in place");
@@ -146,47 +152,50 @@ Tensor compute_block(const Tensor& images, const Tensor& enter, const Tensor& en
                             : empty_channels_last(x, from.batch, block.leave.columns,
                                                   (from.height + stride[0] - 1) / stride[0],
                                                   (from.width + stride[1] - 1) / stride[1]);
-  compute(chosen().bottleneck, block, from, y, enter_bias);
+  compute(chosen().bottleneck, block, from, y, packed.enter_bias);
   return y;
 }
 
-Tensor bottleneck(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-                  const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                  const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
-                  const Ints stride, const Ints dilation, bool projection) {
-  return compute_block(x, enter, enter_bias, reduce, reduce_bias, span, span_bias, scale, shift, leave, leave_bias,
-                       groups, window, stride, dilation, projection, false);
-}
-
-void bottleneck_(Tensor x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-                 const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-                 const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window,
-                 const Ints stride, const Ints dilation) {
-  const Tensor y = compute_block(x, enter, enter_bias, reduce, reduce_bias, span, span_bias, scale, shift, leave,
-                                 leave_bias, groups, window, stride, dilation, false, true);
-  if (y.data_ptr() != x.data_ptr()) torch::stable::copy_(x, y);  // x had another layout
-}
-
-Tensor stem(const Tensor& x, const Tensor& enter, const Tensor& enter_bias, const Tensor& reduce,
-            const Tensor& reduce_bias, const Tensor& span, const Tensor& span_bias, const Tensor& scale,
-            const Tensor& shift, const Tensor& leave, const Tensor& leave_bias, int64_t groups, const Ints window) {
+Tensor compute_stem(const Tensor& x, const Packed& packed, int64_t groups, const Ints& window) {
   check_images(x);
   const Image from = image("x", x);
-  Block block = involution_of(x, enter, enter_bias, 48, reduce, reduce_bias, span, span_bias, scale, shift, groups,
-                              window, {1, 1}, {1, 1});
-  block.leave = matrix(leave, leave_bias, 9 * block.enter.columns, 1, x);
-  check(from.channels <= 5 && block.enter.columns % 32 == 0 && block.leave.depth == 9 * block.enter.columns,
+  Block block = involution_of(x, packed, 3 * kWindowRow, groups, window, {1, 1}, {1, 1});
+  block.leave = matrix(packed.leave, packed.leave_bias, 9 * block.enter.columns, 1, x);
+  check(3 * from.channels <= kWindowRow && block.enter.columns % kPanel == 0 &&
+            block.leave.depth == 9 * block.enter.columns,
         "involution: expected up to 5 channels, and a multiple of 32 after the first convolution");
   const Tensor y = empty_channels_last(x, from.batch, block.leave.columns, (from.height + 3) / 4, (from.width + 3) / 4);
-  compute(chosen().stem, block, from, y, enter_bias);
+  compute(chosen().stem, block, from, y, packed.enter_bias);
   return y;
 }
+
+// The operators as PyTorch calls them: the fields of `Packed` are arguments, one for each index.
+template <size_t>
+using Field = const Tensor&;
+template <class Indices>
+struct Operators;
+template <size_t... I>
+struct Operators<std::index_sequence<I...>> {
+  static Tensor bottleneck(const Tensor& x, Field<I>... packed, int64_t groups, const Ints window, const Ints stride,
+                           const Ints dilation, bool projection) {
+    return compute_block(x, {packed...}, groups, window, stride, dilation, projection, false);
+  }
+  static void bottleneck_(Tensor x, Field<I>... packed, int64_t groups, const Ints window, const Ints stride,
+                          const Ints dilation) {
+    const Tensor y = compute_block(x, {packed...}, groups, window, stride, dilation, false, true);
+    if (y.data_ptr() != x.data_ptr()) torch::stable::copy_(x, y);  // x had another layout
+  }
+  static Tensor stem(const Tensor& x, Field<I>... packed, int64_t groups, const Ints window) {
+    return compute_stem(x, {packed...}, groups, window);
+  }
+};
+using Unpacked = Operators<std::make_index_sequence<10>>;
 
 }  // namespace
 }  // namespace involution
 
 STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
-  library.impl("bottleneck", TORCH_BOX(&involution::bottleneck));
-  library.impl("bottleneck_", TORCH_BOX(&involution::bottleneck_));
-  library.impl("stem", TORCH_BOX(&involution::stem));
+  library.impl("bottleneck", TORCH_BOX(&involution::Unpacked::bottleneck));
+  library.impl("bottleneck_", TORCH_BOX(&involution::Unpacked::bottleneck_));
+  library.impl("stem", TORCH_BOX(&involution::Unpacked::stem));
 }
