@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from involution import ops
+from involution.layers.norm import NormActSequential
 from involution.layers.span import Span
 from involution.ops.geometry import Padding, Size, check_divisor, per_axis, per_side
 
@@ -75,7 +76,7 @@ class _Involution(nn.Module):
             if norm is not None:
                 parts["bn"] = norm(reduced).to(**factory)
             parts["act"] = act_layer()
-            self.conv1 = nn.Sequential(parts)
+            self.conv1 = NormActSequential(parts)
         taps = self.groups
         for k in self.kernel_size:
             taps *= k

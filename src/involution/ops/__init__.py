@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from involution.ops import autograd, cpu, cuda, vmap  # noqa: F401  (importing registers operators)
-from involution.ops.fused import bottleneck, stem  # noqa: F401
+from involution.ops.fused import bottleneck, norm, stem  # noqa: F401
 from involution.ops.geometry import (
     AXES,
     Padding,

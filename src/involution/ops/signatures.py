@@ -23,6 +23,14 @@ SIGNATURES = {
         f"(Tensor grad, Tensor x, {_SPAN}, {_GEOMETRY}, {_MASK})"
         " -> (Tensor grad_x, Tensor grad_reduced, Tensor grad_weight, Tensor grad_bias)"
     ),
+    "batch_norm": (
+        "(Tensor x, Tensor? shortcut, Tensor weight, Tensor bias, float eps, bool relu)"
+        " -> (Tensor y, Tensor mean, Tensor var)"
+    ),
+    "batch_norm_backward": (
+        "(Tensor grad, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, Tensor var, float eps, bool relu)"
+        " -> (Tensor grad_x, Tensor grad_shortcut, Tensor grad_weight, Tensor grad_bias)"
+    ),
     "bottleneck": f"(Tensor x, {_BLOCK}, int[2] stride, int[2] dilation, bool projection) -> Tensor",
     "bottleneck_": f"(Tensor(a!) x, {_BLOCK}, int[2] stride, int[2] dilation) -> ()",
     "stem": f"(Tensor x, {_BLOCK}) -> Tensor",

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from involution.layers.norm import NormActSequential
 from involution.models.skeleton.trunk import Layer, Mixer, Stem
 
 
@@ -33,7 +34,7 @@ def plain(in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: 
 def deep(in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any) -> nn.Module:
     """Return three 3x3 convolutions, two of half the width: the stem of the ResNets in the paper's segmentors."""
     half = width // 2
-    return nn.Sequential(
+    return NormActSequential(
         conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
         conv_norm_act(half, half, 3, 1, norm_layer, act_layer, **factory),
         conv_norm_act(half, width, 3, 1, norm_layer, act_layer, **factory),
@@ -45,7 +46,7 @@ def mixed(
 ) -> nn.Sequential:
     """Return RedNet's stem: `deep` with a mixer as second layer. Indices are those of the released state dict."""
     half = width // 2
-    return nn.Sequential(
+    return NormActSequential(
         conv_norm_act(in_chans, half, 3, stride, norm_layer, act_layer, **factory),
         mixer(half, 1, 1),
         norm_layer(half, **factory),
@@ -58,7 +59,7 @@ def strided(
     mixer: Mixer, in_chans: int, width: int, stride: int, norm_layer: Layer, act_layer: Layer, **factory: Any
 ) -> nn.Sequential:
     """Return LR-Net's stem: a 1x1 convolution, which widens the three channels of the image, and a strided mixer."""
-    return nn.Sequential(
+    return NormActSequential(
         conv_norm_act(in_chans, width, 1, 1, norm_layer, act_layer, **factory),
         mixer(width, stride, 1),
         norm_layer(width, **factory),
@@ -77,4 +78,4 @@ def conv_norm_act(
 ) -> nn.Sequential:
     """Return a convolution without bias, a norm and an activation, named as in the released state dicts."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **factory)
-    return nn.Sequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))
+    return NormActSequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))

@@ -13,6 +13,7 @@ import torch
 from timm.layers import DropPath, get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
+from involution.layers.norm import NormActSequential, norm_act
 from involution.models.skeleton.stages import Stages, initialize, scale_widths
 
 Layer = Callable[..., nn.Module]
@@ -59,11 +60,16 @@ class Bottleneck(nn.Module):
         self.downsample = downsample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.act1(self.bn1(self.conv1(x)))
-        y = self.act2(self.bn2(self.conv2(y)))
-        y = self.drop_path(self.bn3(self.conv3(y)))
-        y = y.add_(self.downsample(x))  # in place: saves the allocation of a map with four times the channels
-        return self.act3(y)
+        if torch.jit.is_scripting() or not isinstance(self.drop_path, nn.Identity):
+            y = self.act1(self.bn1(self.conv1(x)))
+            y = self.act2(self.bn2(self.conv2(y)))
+            y = self.drop_path(self.bn3(self.conv3(y)))
+            y = y.add_(self.downsample(x))  # in place: saves the allocation of a map with four times the channels
+            return self.act3(y)
+        else:
+            y = norm_act(self.conv1(x), self.bn1, self.act1)
+            y = norm_act(self.conv2(y), self.bn2, self.act2)
+            return norm_act(self.conv3(y), self.bn3, self.act3, self.downsample(x))
 
 
 class Trunk(Stages):
@@ -150,7 +156,7 @@ class Trunk(Stages):
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, norm_layer: Layer, **factory: Any) -> nn.Module:
-    return nn.Sequential(
+    return NormActSequential(
         nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False, **factory),
         norm_layer(out_channels, **factory),
     )

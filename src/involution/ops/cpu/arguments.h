@@ -1,13 +1,9 @@
 // Arguments and results of the involutions: the same checks as in geometry.py, and the layout rule of layout.py.
 #pragma once
-#include <optional>
-
 #include "tensors.h"
 
 namespace involution {
 namespace {
-
-using MaybeTensor = std::optional<Tensor>;
 
 const char* name_of(ScalarType type) {
   switch (type) {

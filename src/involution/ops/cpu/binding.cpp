@@ -47,16 +47,6 @@ const InstructionSet& chosen() {
 
 namespace {
 
-// Run the loops; a failed allocation becomes an error of PyTorch.
-template <class Loops>
-void run(const Loops& loops) {
-  try {
-    loops(chosen());
-  } catch (const OutOfMemory& error) {
-    check(false, "involution: not enough memory: a thread asked for ", error.bytes, " bytes for the rows it works on");
-  }
-}
-
 // The properties of an involution that the axes of its arguments state: scale and interleaved groups.
 Window with_axes(Window w, const Tensor& map, const Tensor& output, int64_t first) {
   if (output.dim() - first == 4) w.scale_h = output.size(first + 1), w.scale_w = output.size(first + 3);

@@ -47,6 +47,19 @@ struct Span {
   Image reduced, weight, bias;
 };
 
+// A batch norm in training, and the shortcut (data may be null) and the ReLU after it: maps are [pixels][channels].
+struct Norm {
+  int64_t pixels, channels;
+  double eps;
+  bool relu;
+  const float *x, *shortcut, *weight, *bias;
+  float *y, *mean, *var;
+};
+struct NormGrads {
+  const float* grad;
+  float *x, *shortcut, *weight, *bias;
+};
+
 struct Block;  // bottleneck/block.h
 enum class Pairs;
 
@@ -59,6 +72,8 @@ struct InstructionSet {
   void (*spanned)(const Image& x, const Span&, const Window&, const Image& y);
   void (*spanned_backward)(
       const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
+  void (*batch_norm)(const Norm&);
+  void (*batch_norm_backward)(const Norm&, const NormGrads&);
   int64_t (*bottleneck)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
   int64_t (*stem)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
 };

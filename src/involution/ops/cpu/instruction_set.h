@@ -20,6 +20,7 @@ namespace {
 #include "loops/contractions.h"
 #include "loops/spanned.h"
 #include "loops/spanned_backward.h"
+#include "loops/norms.h"
 #include "bottleneck/operand.h"
 #include "bottleneck/arena.h"
 #include "bottleneck/products.h"
@@ -48,6 +49,8 @@ const InstructionSet INVOLUTION_NAME = {
     },
     [](const Image& grad, const Image& x, const Span& span, const Window& w, const Image& grad_x,
        const Span& grads) { INVOLUTION_BY_DTYPE(spanned_backward, x)(grad, x, span, w, grad_x, grads); },
+    batch_norm,
+    batch_norm_backward,
     compute<Schedule>,
     compute<StemSchedule>,
 };

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/shim_utils.h>
 
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <vector>
@@ -17,6 +18,7 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
 using Ints = std::vector<int64_t>;
 
 template <class... Words>
@@ -30,6 +32,7 @@ void check(bool condition, const Words&... words) {
 // Sizes as PyTorch prints them.
 struct Shape {
   Ints sizes;
+  explicit Shape(const Ints& sizes) : sizes(sizes) {}
   explicit Shape(const Tensor& tensor) : sizes(tensor.sizes().begin(), tensor.sizes().end()) {}
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
     for (size_t d = 0; d < shape.sizes.size(); ++d) out << (d ? ", " : "[") << shape.sizes[d];
@@ -55,6 +58,16 @@ Image image(const char* name, const Tensor& t) {
         Shape(t));
   return {t.data_ptr(), dtype(name, t), t.size(0),   t.size(1),   t.size(2),
           t.size(3),    t.stride(0),    t.stride(1), t.stride(2), t.stride(3)};
+}
+
+// Run the loops; a failed allocation becomes an error of PyTorch.
+template <class Loops>
+void run(const Loops& loops) {
+  try {
+    loops(chosen());
+  } catch (const OutOfMemory& error) {
+    check(false, "involution: not enough memory: a thread asked for ", error.bytes, " bytes for the rows it works on");
+  }
 }
 
 Tensor empty_strided(const Tensor& like, const Ints& sizes, const Ints& strides) {

@@ -1,1 +1,1 @@
-"""A whole bottleneck block, or the stem, as one operator for inference."""
+"""Fused operators: a bottleneck or the stem for inference; a batch norm with shortcut and ReLU for training."""

@@ -1,7 +1,9 @@
 // The operators of ops/fused/bottleneck.py and ops/fused/stem.py for CPU tensors: shapes are checked, because the code below writes to memory.
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__linux__) && defined(__x86_64__)
 #include <cpuid.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif

@@ -1,0 +1,135 @@
+"""Batch normalization in training, with the shortcut and the ReLU after it, as one operator: see docs/cpu.md.
+
+    y = γ · (x − mean) / √(var + ε) + β        relu(y)        relu(y + shortcut)
+
+Batch normalization reads the map for the statistics and for the output anyway; the steps after it cost no further pass
+through memory, nor do their gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from involution.ops import cpu
+from involution.ops.schema import LIBRARY, operator
+
+_op, _op_backward = operator("batch_norm"), operator("batch_norm_backward")
+
+
+_compiled = cpu.status()["loaded"]
+
+
+def is_eager() -> bool:
+    """Return whether `batch_norm` serves a call: gradients are recorded, and no compiler, tracer or transform runs."""
+    return (
+        not torch.compiler.is_compiling()
+        and _compiled
+        and torch.is_grad_enabled()
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
+
+
+def composition(x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool) -> Tensor:
+    """Return the output, from operators of PyTorch."""
+    y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    y = y if shortcut is None else y + shortcut
+    return y.relu() if relu else y
+
+
+def _reference(
+    x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    y = composition(x, shortcut, weight, bias, eps, relu)
+    return y.contiguous(memory_format=torch.channels_last), mean, var
+
+
+def _reference_backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inverse = (var + eps).rsqrt()
+    if relu:
+        sign = composition(x, None, weight, bias, eps, False) if y is None else y
+        grad = grad.masked_fill(sign <= 0, 0)
+    mask = [True, True, True]
+    grads = torch.ops.aten.native_batch_norm_backward(grad, x, weight, None, None, mean, inverse, True, eps, mask)
+    grad_x = grads[0].contiguous(memory_format=torch.channels_last)
+    return grad_x, grad.clone() if y is not None else x.new_empty(0), grads[1], grads[2]
+
+
+def _empty(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    channels = x.shape[1]
+    y = torch.empty_like(x, memory_format=torch.channels_last)
+    return y, x.new_empty(channels), x.new_empty(channels)
+
+
+def _empty_backward(grad: Tensor, x: Tensor, y: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_x, grad_weight, grad_bias = _empty(x)
+    shortcut = x.new_empty(0) if y is None else torch.empty_like(grad_x)
+    return grad_x, shortcut, grad_weight, grad_bias
+
+
+class _BatchNorm(torch.autograd.Function):
+    """The operator with its gradient; gradients of higher order are those of the composition."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, mean, var = _op(x, shortcut, weight, bias, eps, relu)
+        ctx.save_for_backward(x, shortcut, weight, bias, None if shortcut is None else y, mean, var)
+        ctx.numbers = (eps, relu)
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+        x, shortcut, weight, bias, y, mean, var = ctx.saved_tensors
+        inputs = (x, shortcut, weight, bias)
+        needed = ctx.needs_input_grad[:4]
+        if torch.is_grad_enabled():  # create_graph=True
+            wanted = [value for value, wants in zip(inputs, needed, strict=True) if wants]
+            result = composition(*inputs, *ctx.numbers)
+            found = iter(torch.autograd.grad(result, wanted, grad, create_graph=True))
+            return (*(next(found) if wants else None for wants in needed), None, None)
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grads = _op_backward(grad, x, y, weight, bias, mean, var, *ctx.numbers)
+        return (*(value if wants else None for value, wants in zip(grads, needed, strict=True)), None, None)
+
+
+def batch_norm(
+    x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the normalized map, and mean and variance (biased) of the channels.
+
+    Args:
+        x: [B, C, H, W], channels last, float32.
+        shortcut: as `x`; added before the ReLU. Without a ReLU there is none.
+        weight, bias: γ and β, [C].
+        eps: ε.
+        relu: whether a ReLU follows.
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(x, shortcut, weight, bias, eps, relu)
+    return result
+
+
+LIBRARY.impl("batch_norm", _reference, "CompositeExplicitAutograd")
+LIBRARY.impl("batch_norm_backward", _reference_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("involution::batch_norm", _empty, lib=LIBRARY)
+torch.library.register_fake("involution::batch_norm_backward", _empty_backward, lib=LIBRARY)
