@@ -182,7 +182,7 @@ def _hooked(module):
     return module
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_modules_run_where_the_operator_does_not_serve(case, monkeypatch):
     fused, plain, x = layers(), nn.Sequential(*layers()), image()
