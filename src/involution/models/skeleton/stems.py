@@ -78,4 +78,6 @@ def conv_norm_act(
 ) -> nn.Sequential:
     """Return a convolution without bias, a norm and an activation, named as in the released state dicts."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False, **factory)
-    return NormActSequential(OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True)))
+    return NormActSequential(
+        OrderedDict(conv=conv, bn=norm_layer(out_channels, **factory), act=act_layer(inplace=True))
+    )
