@@ -52,7 +52,7 @@ def run(options: Options) -> Measured:
     multiply_adds = {name: _multiply_adds(step) for name, step in steps.items()}  # also warms up
     fastest: dict[str, dict[str, float]] = {}
     traffic: dict[str, dict[str, float]] = {}
-    samples, end = 0, time.monotonic() + (0 if options.dry_run else 90)
+    samples, end = 0, time.monotonic() + (0 if options.dry_run else 60)
     while not samples or time.monotonic() < end:
         samples += 1
         for name, step in steps.items():
