@@ -26,14 +26,16 @@ FIGURE = re.compile(
             rf"\b(?:twice|{WORD} times) (?:as|more|less|\w+er|the time)\b",
             rf"\b{WORD} {SHARE}\b",
             rf"\b(?:half|an? {SHARE}) (?:of )?(?:the|its|their) (?:time|memory|multiply-adds|parameters|speed)\b",
-            rf"\b(?:half an?|{WORD}) (?:milliseconds|seconds|minutes|hours?)\b",
+            rf"\b(?:about an?|half an?|{WORD}) (?:milliseconds?|seconds?|minutes?|hours?)\b",
         ]
     ),
     re.IGNORECASE,
 )
 """A number with a unit of measurement, a decimal or large number, or a comparison in words; not 3x3 or 16 channels."""
 
-VERSION = re.compile(r"\b(?:Python|torch|PyTorch|Triton|capability|section) \d[\d.]*(?: (?:and|to) \d[\d.]*)?")
+VERSION = re.compile(
+    r"\b(?:Python|torch|PyTorch|Triton|capability|section)(?: from)? \d[\d.]*(?: (?:and|to) \d[\d.]*)?"
+)
 
 COMMENT = re.compile(r"<!-- (?!source: ).*?-->", re.DOTALL)
 SOURCE = re.compile(r"<!-- source: [^>]+ -->")
@@ -77,7 +79,7 @@ def code_of(record: Record) -> list[str]:
 def problems() -> list[str]:
     """Return a line for each page or picture to render, and for each figure that no record supports."""
     lines = [f"stale: {path.relative_to(ROOT)}; run: python -m benchmarks render" for path in stale()]
-    for page in pages():
+    for page in (*pages(), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
         lines += [f"{page.relative_to(ROOT)}:{line}: no record: {figure}" for line, figure in unsupported(page)]
     return lines
 

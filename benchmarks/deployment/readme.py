@@ -3,7 +3,7 @@
     python -m benchmarks run readme -- --folder PATH
 
 The clone has its own environment. Commands that have run in the folder before are not run again, so that an
-interrupted measurement goes on. Downloads take part in the times of `pip`. IMAGE is a picture of the documentation.
+interrupted measurement goes on. Downloads are part of the times of `pip`. IMAGE is a picture of the documentation.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -40,20 +41,23 @@ def run(options: Options) -> Measured:
         if not (folder / "README.md").exists():
             subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
         times = folder / "times.json"
-        seconds = json.loads(times.read_text()) if times.exists() else {}
+        rows = json.loads(times.read_text()) if times.exists() else []
         for command in commands((folder / "README.md").read_text()):
-            if command not in seconds:
-                seconds[command] = 0.0 if options.dry_run else _time(command, folder)
-                times.write_text(json.dumps(seconds))
-    return Measured([{"command": command, "duration_s": taken} for command, taken in seconds.items()])
+            known = any(row["command"] == command for row in rows)
+            if not known and options.budget.allows(command, 1):
+                rows.append({"command": command, **({} if options.dry_run else _time(command, folder))})
+                times.write_text(json.dumps(rows))
+    return Measured(rows, notes=None if options.dry_run else "Other processes computed on the machine meanwhile.")
 
 
-def _time(command: str, folder: Path) -> float:
-    """Run a command as a shell does in which the environment is active."""
+def _time(command: str, folder: Path) -> dict[str, float]:
+    """Run a command as a shell does in which the environment is active; return its time and that of the processor."""
     bin = folder / ".venv/bin"
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["PATH"] = f"{bin.resolve()}:{environment['PATH']}"
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     words = command.replace("IMAGE", IMAGE)
     subprocess.run(["bash", "-c", words], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    computed = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"duration_s": time.perf_counter() - start, "processor_s": computed}

@@ -112,7 +112,11 @@ def test_every_figure_in_prose_has_a_record_or_names_its_source():
             "A speedup of 5, 100 images/s, 15 M, 2-3x, 12 percent.",
             [(1, x) for x in ("speedup of 5", "100 images/s", "15 M", "2-3x", "12 percent")],
         ),
-        ("The second of two, Python 3.11, torch 2.11 and 2.15, half the window, computed twice.", []),
+        ("It takes about a minute.", [(1, "about a minute")]),
+        (
+            "The second of two, Python 3.11, torch from 2.11 on, torch 2.11 and 2.15, half the window, computed twice.",
+            [],
+        ),
         ("`sleep 5 s`\n\n```\n5 ms\n```\n", []),
         ("It takes <!-- begin: x -->5 ms<!-- end: x -->.", []),
         ("<!-- source: a data sheet --> It copies 5 GB/s.\n\nAnd 6 GB/s.", [(3, "6 GB/s")]),
