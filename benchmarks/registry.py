@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # importing torch takes longer than listing the names
 
 SRC = "src/involution"
 OPERATOR = (f"{SRC}/ops",)
-LAYER = (*OPERATOR, f"{SRC}/layers/involution.py", f"{SRC}/layers/span.py")
+LAYER = (*OPERATOR, *(f"{SRC}/layers/{name}.py" for name in ("involution", "norm", "span")))
 FAMILY = (*OPERATOR, f"{SRC}/family")
 ATTENTION = (*OPERATOR, f"{SRC}/layers/attention")
 NETWORKS = (

@@ -17,14 +17,17 @@ from benchmarks.speed.entries import ENTRIES
 from benchmarks.speed.networks import PAIR
 
 SPANNED = "involution::involution2d_spanned"
+NORMS = ("batch norms and ReLUs, forward", "batch norms and ReLUs, backward")
 PARTS = {
     "aten::mkldnn_convolution": "convolutions, forward",
     "aten::convolution_backward": "convolutions, backward",
-    "aten::native_batch_norm": "batch norms, forward",
-    "aten::native_batch_norm_backward": "batch norms, backward",
-    "aten::clamp_min": "ReLUs, forward",
-    "aten::clamp_min_": "ReLUs, forward",
-    "aten::threshold_backward": "ReLUs, backward",
+    "aten::native_batch_norm": NORMS[0],
+    "aten::native_batch_norm_backward": NORMS[1],
+    "involution::batch_norm": NORMS[0],
+    "involution::batch_norm_backward": NORMS[1],
+    "aten::clamp_min": NORMS[0],
+    "aten::clamp_min_": NORMS[0],
+    "aten::threshold_backward": NORMS[1],
     "aten::add_": "sums and optimizer",
     "aten::mul_": "sums and optimizer",
     "Derivative_involution2d_spanned": "involutions, forward",
