@@ -208,6 +208,14 @@ OTHERS = (
         BOTH,
     ),
     Benchmark(
+        "pretrained",
+        "Which accuracy do the weights of the package have?",
+        "benchmarks.study.pretrained",
+        (*NETWORKS, f"{SRC}/weights"),
+        "study",
+        BOTH,
+    ),
+    Benchmark(
         "pennfudan",
         "Which average precision does a run of configs/pennfudan.yaml reach?",
         "benchmarks.accuracy.pennfudan",

@@ -22,6 +22,7 @@ from benchmarks.tables import (
     headline,
     local_attention,
     segmentation,
+    study,
     training,
 )
 from benchmarks.tables.values import VALUES
@@ -39,6 +40,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **headline.VALUES,
     **local_attention.BLOCKS,
     **segmentation.BLOCKS,
+    "pretrained": study.card,
     **training.BLOCKS,
     **VALUES,
 }

@@ -24,7 +24,7 @@ from benchmarks.study.plan import read
 from involution.models.counting.complexity import profile
 
 CONFIG = Path("benchmarks/study/tiny_imagenet_50.yaml")
-CLASSES, SIZE, BATCH, SECONDS = 50, 64, 50, 60.0
+CLASSES, SIZE, BATCH, SECONDS = 50, 64, 50, 30.0
 
 
 def run(options: Options) -> Measured:

@@ -76,7 +76,6 @@ def test_kernels_at_pixels_of_the_image_as_it_is_in_the_file(run, images, drawn,
     ("arguments", "message"),
     [
         (("--model", "rednet51"), "model: expected a network of rednet26, .*, got 'rednet51'"),
-        ((), "model: expected the name of a network or a checkpoint, got neither"),
         (("--checkpoint", "gone.ckpt"), "checkpoint: expected a file, got gone.ckpt, which does not exist"),
         (("--model", "rednet26", "--layer", "layer9"), "--layer: expected one of stem.1, .*, got 'layer9'"),
         (("--model", "rednet26", "--layer", "stem1"), "got .stem1.; did you mean stem.1.?"),

@@ -41,8 +41,8 @@ def complains(outcome, message):
         (("fit",), "data"),
         (("fit", "digit"), "recipe: expected one of .*, got 'digit'; did you mean digits.?"),
         (("fit", "--chekpoint", "a"), "unrecognized arguments: --chekpoint a; did you mean --checkpoint.?"),
-        (("predict",), "the following arguments are required: checkpoint"),
-        (("predict", "a.png"), "checkpoint"),
+        (("predict",), "images: expected files, folders, or a configuration with data, got none of them"),
+        (("predict", "a.png", "--checkpoint", "gone"), "checkpoint: expected a file, got gone, which does not exist"),
         (("fit", "digits", "--model.netwrok", "a"), "--model.netwrok: expected .* Classification, .*mean network.?"),
         (
             ("fit", "digits", "--model.optimizer.lrr", "1"),

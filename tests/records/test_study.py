@@ -1,5 +1,6 @@
 """The study: a run that was ended and continued, failed runs, the order of the runs, and the images."""
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 import yaml
 from benchmarks.command import main
-from benchmarks.measuring.record import ROOT, Record
+from benchmarks.measuring.record import MEASURED, ROOT, Record
 from benchmarks.study import plan, study, training
 from benchmarks.study.images import Images, hold_out, random_crops
 from benchmarks.study.robustness import CHANGES
@@ -161,3 +162,15 @@ def test_changed_images_are_the_same_for_every_network(name):
     assert first.shape == (6, 3, *((48, 48) if name == "larger" else (32, 32)))
     if name == "occluded":
         assert ((first == 0).all(1).float().mean((1, 2)) - 0.25).abs().max() < 0.01
+
+
+def test_the_search_has_the_recipe_of_the_study():
+    search, ours = (plan.read(CONFIG.with_name(name)).recipe for name in ("learning_rate.yaml", CONFIG.name))
+    assert dataclasses.replace(search, epochs=ours.epochs, held_out=0.0, lr=ours.lr) == ours
+    assert search.held_out > 0
+
+
+def test_the_learning_rate_is_the_best_of_the_search():
+    found = [Record.read(path).rows[0] for path in (MEASURED / "study/learning_rate").rglob("*.json")]
+    assert {row["label"] for row in found} == {"ResNet-26"}
+    assert max(found, key=lambda row: row["top1"])["lr"] == plan.read(CONFIG).recipe.lr

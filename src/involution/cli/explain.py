@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from involution.cli.errors import Parser, UserError, did_you_mean
-from involution.weights import check_destination
+from involution.weights import DEFAULT, check_destination
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +35,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
     from involution.data.files import find_images, read_image  # imported after the arguments are checked
     from involution.explore import load_network
 
-    network = load_network(given.model, given.checkpoint)
+    checkpoint = given.checkpoint or (DEFAULT if given.model is None else None)
+    network = load_network(given.model, checkpoint)
     images = [read_image(path) for path in find_images(given.images)]
     looks = [network.look(image, given.input_size) for image in images]
     figure = _kernels(given, images, looks) if given.pixel else _heat_maps(given, looks)
     figure.savefig(out, dpi=200)
-    if given.checkpoint is None:
+    if checkpoint is None:
         print(f"{given.model} without --checkpoint: its weights are random", file=sys.stderr)
 
 
@@ -61,7 +62,11 @@ def _parser() -> Parser:
         metavar="NAME",
         help="network, such as rednet50 or mask_rcnn/rednet50/involution (default: that of the checkpoint)",
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="of `involution fit`, or weights; random ones by default")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help=f"of `involution fit`, or weights (default: {DEFAULT}, or random ones for --model)",
+    )
     parser.add_argument(
         "--layer",
         action="append",

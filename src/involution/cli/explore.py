@@ -1,7 +1,7 @@
 """`involution explore`: a page for the browser that shows the kernels of a network on any image.
 
-Only this machine can reach it. The checkpoints in `runs`, or in the folder of `--checkpoints`, are offered beside
-untrained networks, the newest first. Other checkpoints can be dropped on the page.
+Only this machine can reach it. The checkpoints in `runs`, or in the folder of `--checkpoints`, are offered, the newest
+first, and after them the weights of the package and untrained networks. Other checkpoints can be dropped on the page.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from involution.cli.errors import Parser, UserError
+from involution.weights import PRETRAINED
 
 RUNS = Path("runs")
 ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors")
@@ -41,7 +42,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             if probe.connect_ex((HOST, given.port)) == 0:
                 raise UserError(f"--port: expected a free port, got {given.port}, which another program serves")
 
-    with serve(Explorer(checkpoints, samples()), given.port) as address:
+    with serve(Explorer({**checkpoints, **PRETRAINED}, samples()), given.port) as address:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM also runs the cleanup
         print(f"{address} (Ctrl+C ends it)", flush=True)
         try:

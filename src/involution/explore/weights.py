@@ -51,7 +51,7 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
         # Detectors normalize themselves.
         mean, std = ([0.0] * 3, [1.0] * 3) if kind in DETECTORS else (task.mean.flatten(), task.std.flatten())
         size = getattr(task.eval_transform, "resize", DENSE)
-        network = Network(task.net, size, list(map(float, mean)), list(map(float, std)), _in_words(task.classes))
+        network = Network(task.net, size, list(map(float, mean)), list(map(float, std)), in_words(task.classes))
     if name is not None and any(a != b for a, b in zip(name.split("/"), own.split("/"), strict=False)):
         raise ValueError(f"model: expected {own!r} as in the checkpoint, got {name!r}")
     if not any(isinstance(module, Involution2d) for module in network.model.modules()):
@@ -71,7 +71,7 @@ def _network(model: nn.Module, name: str) -> Network:
     return Network(model, DENSE if kind in BUILDERS else 224, mean, std)
 
 
-def _in_words(classes: Sequence[str]) -> list[str]:
+def in_words(classes: Sequence[str]) -> list[str]:
     """Return names of classes; identifiers of WordNet are replaced by words."""
     if not all(re.fullmatch(r"n\d{8}", name) for name in classes):
         return list(classes)

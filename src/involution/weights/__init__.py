@@ -2,11 +2,14 @@
 
 from involution.weights.fit import differences, require_fit
 from involution.weights.names import Renamed, to_official, to_ours
+from involution.weights.pretrained import DEFAULT, PRETRAINED
 from involution.weights.reading import Saved, read_weights
 from involution.weights.writing import ENDINGS, check_destination, write_weights
 
 __all__ = [
+    "DEFAULT",
     "ENDINGS",
+    "PRETRAINED",
     "Renamed",
     "Saved",
     "check_destination",

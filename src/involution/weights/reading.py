@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from involution.weights.paddle import read_paddle
+from involution.weights.pretrained import locate
 
 # `torch.save` before 1.6 starts with this number, pickled; other pickles are read as Paddle's.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -41,13 +42,13 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
     The format is found by content, not by the name of the file.
 
     Args:
-        path: the file.
+        path: the file, or the name of weights that are part of the package.
         argument: that errors are about.
 
     Raises:
         ValueError: there is no such file, or it holds anything but weights.
     """
-    path = Path(path)
+    path = locate(path)
     if path.is_dir():
         raise ValueError(f"{argument}: expected a file of weights, got {path}, which is a folder")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""`involution predict IMAGE ... --checkpoint FILE`: predict classes, objects or masks of images.
+"""`involution predict IMAGE ... [--checkpoint FILE]`: predict classes, objects or masks of images.
 
 The checkpoint has everything that is needed: network, weights, classes and preprocessing. A recipe may set how to
 compute (its `trainer`) and, if no image is named, what to predict (the test images of its `data`).
@@ -24,13 +24,14 @@ from involution.cli.lightning.progress import Progress
 from involution.cli.lightning.recipe import quiet
 from involution.data import DataModule, PredictionDataModule
 from involution.tasks import Task, load_task
+from involution.weights import DEFAULT
 
-HELP = """usage: involution predict IMAGE ... --checkpoint FILE [options]
+HELP = """usage: involution predict IMAGE ... [options]
 
 Predict classes, objects or masks of images.
 
   IMAGE                   image files, and folders with images
-  --checkpoint FILE       of `involution fit`; required
+  --checkpoint FILE       of `involution fit`, or the name of weights of the package (default: {default})
   --out FOLDER            write a picture of what was found in every image, and predictions.json
   --batch-size N          images that are computed at once (default: 32)
   --json                  print JSON and nothing else
@@ -44,7 +45,7 @@ Predict classes, objects or masks of images.
 def run(command: str, arguments: Sequence[str]) -> None:
     """Predict every image with the task of the checkpoint."""
     if asks_for_help(arguments):
-        print(HELP, end="")
+        print(HELP.format(default=DEFAULT), end="")
         return
     quiet()
     parser = _parser()
@@ -98,7 +99,7 @@ def _parser() -> LightningArgumentParser:
         prog="involution predict", description=__doc__, exit_on_error=False, allow_abbrev=False
     )
     parser.add_argument("images", nargs="*", type=str, help="image files, and folders with images")
-    parser.add_argument("--checkpoint", "--ckpt_path", type=str, required=True, help="checkpoint of `involution fit`")
+    parser.add_argument("--checkpoint", "--ckpt_path", type=str, default=DEFAULT, help="of `involution fit`")
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a configuration, for its trainer and data")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--out", type=Path, help="folder for pictures of what was found, and predictions.json")
