@@ -50,9 +50,10 @@ def demo(*settings: str) -> int:
     print(
         f"  {program} explain {folder / 'sample.png'} --checkpoint {checkpoint} --out {folder / 'sample-kernels.png'}"
     )
-    print(f"  {program} fit cifar10 --data.root FOLDER      # your small images, a folder per class")
-    print(f"  {program} profile rednet50                    # parameters and multiply-adds")
-    print("  docs/index.md                                 # the guides")
+    print(f"  {program} fit cifar10 --data.root FOLDER      # train on small images, a folder per class")
+    print(f"  {program} profile rednet50 --time             # parameters, multiply-adds, time on this machine")
+    print(f"  {program} explore                             # the kernels in the browser; needs the extra explore")
+    print("  docs/index.md                                            # the guides")
     return 0
 
 

@@ -18,8 +18,9 @@ def test_entry_points():
     assert (module.returncode, module.stdout, module.stderr) == (0, version("involution") + "\n", "")
 
 
-def test_help_lists_every_command(run):
-    outcome = run("--help")
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_every_command(run, word):
+    outcome = run(word)
     assert outcome.status == 0
     assert all(f"\n  {name}" in outcome.out for name in cli.COMMANDS)
 
