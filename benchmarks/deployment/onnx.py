@@ -47,7 +47,7 @@ def _row(name: str, shapes: Sequence[Sequence[int]], example: Sequence[int], opt
     images = [torch.randn(*shape) for shape in shapes]
     feed = {"images": images[0].numpy()}
     works = {"eager": lambda: flat(images[0]), "onnx": lambda: session.run(None, feed)}
-    times = interleaved(works, options.device, **options.timing(8.0))
+    times = interleaved(works, options.device, **options.timing(4.0))
     compared = {"eager_ms": 1e3 * times["eager"].median, "ratio": times["onnx"].median / times["eager"].median}
     difference = max(_difference(flat(x), session.run(None, {"images": x.numpy()})) for x in images)
     return {**facts, **times["onnx"].row(), **compared, "relative_difference": difference}
