@@ -93,7 +93,7 @@ def failure(mutation: Mutation, copy: Path) -> str | None:
     if done.returncode not in (1, 2) and done.returncode >= 0:
         raise RuntimeError(f"{mutation.name}: {shlex.join(command)}\n{done.stdout}{done.stderr}")
     failed = [line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return f"`{failed[0].split()[1]}`" if failed else "the process died"
+    return f"`{failed[0].partition(' ')[2]}`" if failed else "the process died"
 
 
 class Objects:
