@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
+from benchmarks.plots import study as study_plot
 from benchmarks.tables import (
     complexity,
     cpu,
@@ -28,7 +29,7 @@ from benchmarks.tables import (
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
-PICTURES = (*accuracy.PICTURES, *latency.PICTURES, *curves.PICTURES)
+PICTURES = (*accuracy.PICTURES, *latency.PICTURES, *curves.PICTURES, *study_plot.PICTURES)
 BLOCKS: dict[str, Callable[[], str]] = {
     **complexity.BLOCKS,
     **cpu.BLOCKS,
@@ -40,7 +41,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **headline.VALUES,
     **local_attention.BLOCKS,
     **segmentation.BLOCKS,
-    "pretrained": study.card,
+    **study.BLOCKS,
+    **study.VALUES,
     **training.BLOCKS,
     **VALUES,
 }

@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds, measured time and memory of the networks of a study.
+"""Parameters, multiply-adds and measured time of the networks of a study.
 
     python -m benchmarks run study-costs -- benchmarks/study/tiny_imagenet_50.yaml
 
@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 import involution.models  # noqa: F401  (registers the networks in timm)
-from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.steps import Case, work
 from benchmarks.measuring.timing import Work, interleaved
@@ -48,8 +47,6 @@ def run(options: Options) -> Measured:
                 step = work(_network(network, options), case, options.device)
                 step()
                 works[len(rows) - 1, task] = step
-                if task == "training":
-                    row["training_memory_mib"] = peak_memory_mib(step, options.device)
         except (ValueError, RuntimeError) as error:
             row["error"] = " ".join(str(error).split())
     for task in cases:

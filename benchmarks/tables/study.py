@@ -103,16 +103,16 @@ def sizes() -> str:
     def line(row: Row) -> list[str]:
         adjusted = ", ".join(f"`{name}={value}`" for name, value in row["options"].items() if name != "width_factor")
         if "error" in row:
-            return [row["label"], f"`{row['network']}`", adjusted, row["error"], *[""] * 6]
+            return [row["label"], f"`{row['network']}`", adjusted, row["error"], *[""] * 5]
         counts = []
         for name, unit, digits in (("params", 1e6, 2), ("macs", 1e6, 1)):
             counts += [f"{row[name] / unit:.{digits}f}", f"{100 * (row[name] / ours[name] - 1):+.1f} %"]
         batch = record.settings["batch"]
         times = [f"{row[f'{task}_median_ms'] / batch:.2f}" for task in ("inference", "training")]
-        return [row["label"], f"`{row['network']}`", adjusted, *counts, *times, f"{row['training_memory_mib']:.0f}"]
+        return [row["label"], f"`{row['network']}`", adjusted, *counts, *times]
 
     header = ["network", "in timm's registry", "adjusted", "params, M", "to RedNet", "multiply-adds, M", "to RedNet"]
-    header += ["inference, ms an image", "training step, ms an image", "memory of a step, MiB"]
+    header += ["inference, ms an image", "training step, ms an image"]
     batch = f"batch {record.settings['batch']}, {record.settings['size_px']} x {record.settings['size_px']}, float32"
     return markdown(header, map(line, record.rows), 3) + where(record, batch, "eager")
 
