@@ -146,22 +146,6 @@ def training() -> str:
     return markdown(header, lines) + where(record, "float32", optimizer, "median (quartiles)")
 
 
-def training_parts() -> str:
-    """Return the time of every part of a training step beside its bound."""
-    record = measured("training-parts")
-    networks = list(dict.fromkeys(row["network"] for row in record.rows))
-    lines = []
-    for part in dict.fromkeys(row["part"] for row in record.rows):
-        cells = [part]
-        for network in networks:
-            row = record.one(network=network, part=part)
-            cells += [f"{row['best_ms']:.0f}", f"{row['bound_ms']:.0f}" if row["bound_ms"] is not None else ""]
-        lines.append(cells)
-    header = ["part", *(word for name in networks for word in (f"`{name}`, ms", "at least, ms"))]
-    details = ("float32", f"batch {record.settings['batch']}", f"the fastest of {record.settings['samples']} steps")
-    return markdown(header, lines) + limit(record) + where(record, *details)
-
-
 def scaling() -> str:
     """Return time by number of threads, batch size and image size."""
     record = measured("scaling")
@@ -196,7 +180,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cpu-network": networks,
     "table2": table2,
     "cpu-training": training,
-    "cpu-training-parts": training_parts,
     "cpu-scaling": scaling,
     "cpu-precision": precision,
     "cpu-operator-keeping-memory": partial(operator, KEEPING),

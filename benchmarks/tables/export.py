@@ -28,4 +28,13 @@ def formats() -> str:
     return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
 
 
-BLOCKS = {"formats": formats}
+def startup() -> str:
+    """Return the seconds to the first answer."""
+    record = load("speed/cpu/startup")
+    lines = [[row["form"], f"{row['built_s']:.1f}", f"{row['answered_s']:.1f}"] for row in record.rows]
+    header = ["form", "build the network, s", "then, to the first answer, s"]
+    details = (record.settings["network"], "batch 1", "float32", "after the imports")
+    return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
+
+
+BLOCKS = {"formats": formats, "startup": startup}
