@@ -117,6 +117,13 @@ OTHERS = (
         "deployment",
     ),
     Benchmark(
+        "blocks",
+        "Where is the time of the prepared RedNet-50?",
+        "benchmarks.deployment.blocks",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
         "operator-cases",
         "Are the compiled operators right on ten thousand drawn cases?",
         "benchmarks.correctness.operator_cases",
