@@ -38,7 +38,9 @@ def product_limit(dtype: torch.dtype, options: Options) -> float:
     """Return the multiply-adds per second of a large matrix product."""
     side = 64 if options.dry_run else 4096
     a, b = (torch.randn(side, side, dtype=dtype) for _ in range(2))
-    return float(side**3 / interleaved({"product": lambda: a @ b}, options.device, **options.timing(2.0))["product"].best)
+    return float(
+        side**3 / interleaved({"product": lambda: a @ b}, options.device, **options.timing(2.0))["product"].best
+    )
 
 
 def parts(name: str, x: Tensor, bounds: Row, options: Options) -> Iterator[Row]:
@@ -60,7 +62,9 @@ def parts(name: str, x: Tensor, bounds: Row, options: Options) -> Iterator[Row]:
             with FlopCounterMode(display=False) as counter:
                 y = module(inputs[part])
             macs = counter.get_total_flops() // 2  # PyTorch counts a multiply-add as two
-            moved = sum(t.numel() * t.element_size() for t in (inputs[part], y, *module.parameters(), *module.buffers()))
+            moved = sum(
+                t.numel() * t.element_size() for t in (inputs[part], y, *module.parameters(), *module.buffers())
+            )
             for_macs = macs / bounds["macs_per_s"][dtype] if bounds["macs_per_s"][dtype] else 0.0
             bound = max(for_macs, moved / bounds["copy_bytes_per_s"])
             yield {

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from statistics import median
 
 from benchmarks.measuring.record import load
-from benchmarks.tables.cpu import measured
 from benchmarks.tables.markdown import markdown
 from benchmarks.tables.published import published
+from benchmarks.tables.speed.cpu import measured
 from benchmarks.tables.values import UNFOLD, ratio
 
 BATCH = 16

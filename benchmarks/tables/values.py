@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.measuring.shapes import GROUP_CHANNELS, STAGES, WINDOW
-from benchmarks.tables.cpu import measured
+from benchmarks.tables.speed.cpu import measured
 
 BATCH, FLOAT32_BYTES = 16, 4
 UNFOLD = ("rednet50, unfold, channels last", "rednet50, unfold, NCHW")
