@@ -99,6 +99,24 @@ def test_second_derivative():
         assert near(a, b, 1e-4)
 
 
+def test_the_shortcut_alone_has_a_second_derivative():
+    values, _ = drawn(5, (2, 4, 3), True)
+    values[1].requires_grad_()
+    y = batch_norm(*values, 1e-5, True)[0]
+    (grad,) = torch.autograd.grad(y.square().sum(), values[1], create_graph=True)
+    (second,) = torch.autograd.grad(grad.sum(), values[1])
+    torch.testing.assert_close(grad, 2 * y)
+    torch.testing.assert_close(second, 2 * (y > 0).float())
+
+
+def test_a_shortcut_is_not_kept_for_the_backward():
+    values, _ = drawn(5, (2, 4, 3), True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.data_ptr()) or tensor, lambda t: t):
+        batch_norm(values[0].requires_grad_(), *values[1:], 1e-5, True)
+    assert values[0].data_ptr() in kept and values[1].data_ptr() not in kept
+
+
 def test_nan_stays():
     x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     x[0, 1, 2, 3] = float("nan")

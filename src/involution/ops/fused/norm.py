@@ -8,6 +8,7 @@ through memory, nor do their gradients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -93,23 +94,26 @@ class _BatchNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         y, mean, var = _op(x, shortcut, weight, bias, eps, relu)
-        ctx.save_for_backward(x, shortcut, weight, bias, None if shortcut is None else y, mean, var)
+        ctx.save_for_backward(x, weight, bias, None if shortcut is None else y, mean, var)  # y tells where ReLU is zero
         ctx.numbers = (eps, relu)
         ctx.mark_non_differentiable(mean, var)
         return y, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
-        x, shortcut, weight, bias, y, mean, var = ctx.saved_tensors
-        inputs = (x, shortcut, weight, bias)
+        x, weight, bias, y, mean, var = ctx.saved_tensors
         needed = ctx.needs_input_grad[:4]
         if torch.is_grad_enabled():  # create_graph=True
-            wanted = [value for value, wants in zip(inputs, needed, strict=True) if wants]
-            result = composition(*inputs, *ctx.numbers)
-            found = iter(torch.autograd.grad(result, wanted, grad, create_graph=True))
-            return (*(next(found) if wants else None for wants in needed), None, None)
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        grads = _op_backward(grad, x, y, weight, bias, mean, var, *ctx.numbers)
+            eps, relu = ctx.numbers
+            shifted = grad if y is None else grad * (y > 0)  # the gradient of the shortcut
+            result = composition(x, None, weight, bias, eps, relu and y is None)
+            leaves = [value for value in (x, weight, bias) if value.requires_grad]
+            found = iter(torch.autograd.grad(result, leaves, shifted, create_graph=True) if leaves else ())
+            for_x, for_weight, for_bias = (next(found) if v.requires_grad else None for v in (x, weight, bias))
+            grads: Sequence[Tensor | None] = (for_x, shifted, for_weight, for_bias)
+        else:
+            grad = grad.contiguous(memory_format=torch.channels_last)
+            grads = _op_backward(grad, x, y, weight, bias, mean, var, *ctx.numbers)
         return (*(value if wants else None for value, wants in zip(grads, needed, strict=True)), None, None)
 
 
