@@ -54,7 +54,7 @@ def test_torchscript(run):
         (("rednet26", "--format", "onnx", "--out", "net.pt"), "--out: expected a file ending in .onnx, got net.pt"),
         (("rednet26", "--format", "tflite", "--out", "a.pt"), "argument --format: invalid choice: 'tflite'"),
         (("rednet51", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of rednet26, .*'rednet51'"),
-        (("gone.ckpt", "--format", "pt2", "--out", "a.pt2"), "model: expected a network of .*, got 'gone.ckpt'"),
+        (("gone.ckpt", "--format", "pt2", "--out", "a.pt2"), "checkpoint: expected a file, got gone.ckpt.*"),
         (
             ("rednet26", "--format", "onnx", "--out", "a.onnx", "--dtype", "bfloat16"),
             "dtype: expected float16, float32 or float64, .*, got bfloat16",

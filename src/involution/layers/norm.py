@@ -84,6 +84,7 @@ def _fused(x: Tensor, norm: Any, relu: bool, shortcut: Tensor | None) -> Tensor:
     count = x.numel() // x.shape[1]
     with torch.no_grad():
         norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(var * (count / (count - 1)), norm.momentum)
+        # As in PyTorch, the buffers keep their version: an earlier call of `norm` may have saved them for its backward.
+        norm.running_mean.data.lerp_(mean, norm.momentum)
+        norm.running_var.data.lerp_(var * (count / (count - 1)), norm.momentum)
     return y

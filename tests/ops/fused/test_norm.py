@@ -169,6 +169,14 @@ def test_training_updates_the_running_statistics(monkeypatch):
         torch.testing.assert_close(got, expected)
 
 
+def test_a_call_of_the_module_before_that_of_the_operator_keeps_its_backward():
+    """PyTorch's batch norm saves the running statistics, which the operator changes."""
+    module, x = layers(), image().requires_grad_()
+    (module(x.contiguous()).sum() + module(x).sum()).backward()
+    (module.eval()(x).sum() + module.train()(x).sum()).backward()
+    assert x.grad.isfinite().all()
+
+
 CASES = {
     "eval": lambda module, x: module.eval()(x),
     "no gradient": lambda module, x: torch.no_grad()(module)(x),
