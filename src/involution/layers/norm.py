@@ -34,8 +34,14 @@ def _forward(modules: list[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def norm_act(x: Tensor, norm: nn.Module, act: nn.Module | None, shortcut: Tensor | None = None) -> Tensor:
-    """Return act(norm(x) + shortcut).
+def norm_act(
+    x: Tensor,
+    norm: nn.Module,
+    act: nn.Module | None,
+    shortcut: Tensor | None = None,
+    drop_path: nn.Module | None = None,
+) -> Tensor:
+    """Return act(drop_path(norm(x)) + shortcut).
 
     If the modules are `nn.BatchNorm2d` and `nn.ReLU`, without hooks, and train in float32 on a CPU in channels-last
     memory, the steps are one operator, `involution.ops.fused.norm`. Compiled and transformed calls run the modules.
@@ -45,12 +51,16 @@ def norm_act(x: Tensor, norm: nn.Module, act: nn.Module | None, shortcut: Tensor
         norm: any norm.
         act: any activation, or None for no activation; then there is no shortcut either.
         shortcut: as `x`.
+        drop_path: stochastic depth.
     """
-    if _fuses(x, norm, act) and (shortcut is None or _is_map(shortcut)):
+    if not isinstance(drop_path, nn.Identity | None):
+        y = drop_path(norm_act(x, norm, None))
+    elif _fuses(x, norm, act) and (shortcut is None or _is_map(shortcut)):
         return _fused(x, norm, act is not None, shortcut)
-    x = norm(x)
-    x = x if shortcut is None else x.add_(shortcut)  # in place: saves the allocation of a map
-    return x if act is None else act(x)
+    else:
+        y = norm(x)
+    y = y if shortcut is None else y.add_(shortcut)  # in place: saves the allocation of a map
+    return y if act is None else act(y)
 
 
 def _fuses(x: Tensor, norm: Any, act: Any) -> bool:

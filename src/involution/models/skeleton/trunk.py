@@ -60,16 +60,14 @@ class Bottleneck(nn.Module):
         self.downsample = downsample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_scripting() or not isinstance(self.drop_path, nn.Identity):
+        if torch.jit.is_scripting():  # TorchScript compiles no function of modules
             y = self.act1(self.bn1(self.conv1(x)))
             y = self.act2(self.bn2(self.conv2(y)))
-            y = self.drop_path(self.bn3(self.conv3(y)))
-            y = y.add_(self.downsample(x))  # in place: saves the allocation of a map with four times the channels
-            return self.act3(y)
+            return self.act3(self.drop_path(self.bn3(self.conv3(y))).add_(self.downsample(x)))
         else:
             y = norm_act(self.conv1(x), self.bn1, self.act1)
             y = norm_act(self.conv2(y), self.bn2, self.act2)
-            return norm_act(self.conv3(y), self.bn3, self.act3, self.downsample(x))
+            return norm_act(self.conv3(y), self.bn3, self.act3, self.downsample(x), self.drop_path)
 
 
 class Trunk(Stages):
