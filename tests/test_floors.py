@@ -27,6 +27,7 @@ def test_imports_go_down_only():
     [
         ("involution", {"timm", "torchvision", "lightning", "torchmetrics", "matplotlib", "sklearn"}),
         ("involution.models", {"lightning", "torchmetrics", "matplotlib", "sklearn"}),
+        ("involution.data", {"sklearn", "pandas"}),
         (
             "involution.cli",
             {"timm", "torchvision", "lightning", "torchmetrics", "matplotlib", "sklearn", "torch._dynamo"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
 
 from involution.data.classification.data_module import ClassificationDataModule, Splits
 from involution.data.classification.sources import LabelledTensors, hold_out
@@ -34,6 +33,8 @@ class Digits(ClassificationDataModule):
         super().__init__(padded_crop(eval_transform, size // 8, flip=False), eval_transform, batch_size, num_workers)
 
     def read_splits(self) -> Splits:
+        from sklearn.datasets import load_digits  # takes a second to import
+
         digits = load_digits()
         images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]  # 17 shades of grey
         train, test = hold_out(LabelledTensors(images, digits.target), 0.2, "test")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from involution.data.dataset import ImageSource
@@ -87,6 +86,8 @@ def hold_out(source: Source, fraction: float, argument: str) -> tuple[Source, So
     """
     if not 0 < fraction < 1:
         raise ValueError(f"{argument}: expected a fraction between 0 and 1, got {fraction}")
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
     indices = np.arange(len(source))
     try:
         rest, part = train_test_split(indices, test_size=fraction, stratify=source.labels, random_state=SPLIT_SEED)
