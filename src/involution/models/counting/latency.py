@@ -13,15 +13,16 @@ from involution.layers import Involution2d
 from involution.models.inference import prepare
 
 ROUNDS = 3
+SECONDS = 2.0
+"""Least duration of the measurement of a network."""
 
 
-def latency(name: str, input_size: Sequence[int] | None = None, seconds: float = 2.0, **kwargs: Any) -> dict[str, Any]:
+def latency(name: str, input_size: Sequence[int] | None = None, **kwargs: Any) -> dict[str, Any]:
     """Measure the time of a forward pass of one image in float32, in eager mode and channels last.
 
     Args:
         name: of a classifier in timm's registry.
         input_size: height and width of the image in pixels; None is 224 x 224.
-        seconds: least duration of the measurement.
         kwargs: arguments of the network.
 
     Returns:
@@ -44,6 +45,6 @@ def latency(name: str, input_size: Sequence[int] | None = None, seconds: float =
         for _ in range(ROUNDS):  # in turns, because other programs also compute now and then
             for column, measured in networks.items():
                 timer = Timer("network(images)", globals={"network": measured, "images": images}, num_threads=threads)
-                median = timer.blocked_autorange(min_run_time=seconds / ROUNDS).median * 1e3
+                median = timer.blocked_autorange(min_run_time=SECONDS / ROUNDS).median * 1e3
                 found[column] = min(median, found.get(column, median))
     return found
