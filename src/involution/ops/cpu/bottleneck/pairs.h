@@ -3,6 +3,12 @@
 
 #if INVOLUTION_HAS_PAIRS
 
+// The sums are an argument and a result: an operand of `asm` that is an element of an array would stay in memory.
+inline Vector<float> multiply_pairs(Vector<float> sum, Vector<uint32_t> a, Vector<uint32_t> b) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
+}
+
 // AVX512-BF16: 8 pixels, 2 registers of columns; a pair of depths of one pixel is one number to broadcast.
 INVOLUTION_LOOP void multiply_dotted_tile(Factor<bfloat16> factor, const bfloat16* panel, int64_t depth, float* sums) {
   constexpr int J = 8, N = 2, line = Operand<bfloat16>::line;
@@ -15,7 +21,7 @@ INVOLUTION_LOOP void multiply_dotted_tile(Factor<bfloat16> factor, const bfloat1
       const Vector<uint32_t> row[N] = {load(weights), load(weights + 16)};
       unroll<J>([&](auto j) {
         const Vector<uint32_t> pair = broadcast(a[j * line / 2 + i]);
-        unroll<N>([&](auto n) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum[j][n]) : "v"(row[n]), "v"(pair)); });
+        unroll<N>([&](auto n) { sum[j][n] = multiply_pairs(sum[j][n], row[n], pair); });
       });
     }
   }
