@@ -13,9 +13,9 @@ struct Arena {
   int64_t counted() const { return reinterpret_cast<intptr_t>(next); }
 };
 
-template <class E>
-inline Operand<E> take_operand(Arena& arena, int64_t pixels, int64_t depth) {
-  return {arena.take<E>(Operand<E>::size(pixels, depth)), depth};
+template <class M>
+inline Operand<M> take_operand(Arena& arena, int64_t pixels, int64_t depth) {
+  return {arena.take<typename M::Element>(Operand<M>::size(pixels, depth)), depth};
 }
 
 inline int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }

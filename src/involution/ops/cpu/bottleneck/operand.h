@@ -10,11 +10,12 @@ constexpr int kPanelColumns = 32;
 #define INVOLUTION_HAS_PAIRS 1  // instructions for bfloat16 may exist, see pairs.h
 #endif
 
-template <class E>
+// M is one of the methods in products.h and pairs.h. It names the elements of the operand (`Element`), the dtype in memory
+// (`Stored`), the pixels of a tile of the operand (`tile`) and of one product (`step`).
+template <class M>
 struct Operand {
-  static constexpr int line = 64 / sizeof(E);                              // channels
-  static constexpr int tile = sizeof(E) == 4 ? int(kTile[0]) : 16;         // pixels of one layout tile
-  static constexpr int step = sizeof(E) == 4 ? tile : 2 * tile;            // pixels of one product
+  using E = typename M::Element;
+  static constexpr int line = 64 / sizeof(E), tile = M::tile, step = M::step;  // line: channels
   E* data;
   int64_t depth;
 
@@ -26,12 +27,12 @@ struct Operand {
 
 // What a product reads: a tile of an operand, or with `lines` pixels that lie anywhere, 64 bytes apart, the channels
 // from k on at data + lines[k / line]. The second tile of a step is `next` elements behind the first.
-template <class E>
+template <class M>
 struct Factor {
-  const E* data;
+  const typename M::Element* data;
   int64_t next;
   const int64_t* lines = nullptr;
-  const E* at(int64_t k) const { return data + (lines ? lines[k / Operand<E>::line] : k * Operand<E>::tile); }
+  const auto* at(int64_t k) const { return data + (lines ? lines[k / Operand<M>::line] : k * M::tile); }
 };
 
 typedef uint16_t HalfRegister __attribute__((vector_size(kRegister / 2)));

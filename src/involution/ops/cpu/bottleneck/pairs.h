@@ -3,38 +3,21 @@
 
 #if INVOLUTION_HAS_PAIRS
 
-// The sums are an argument and a result: an operand of `asm` that is an element of an array would stay in memory.
-inline Vector<float> multiply_pairs(Vector<float> sum, Vector<uint32_t> a, Vector<uint32_t> b) {
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-  return sum;
-}
+// AVX512-BF16: a pair of depths of one pixel is one number to broadcast.
+struct Dotted : ByRegister<Dotted> {
+  using Stored = bfloat16;
+  using Element = bfloat16;
+  using Word = uint32_t;
 
-// AVX512-BF16: 8 pixels, 2 registers of columns; a pair of depths of one pixel is one number to broadcast.
-INVOLUTION_LOOP void multiply_dotted_tile(Factor<bfloat16> factor, const bfloat16* panel, int64_t depth, float* sums) {
-  constexpr int J = 8, N = 2, line = Operand<bfloat16>::line;
-  Vector<float> sum[J][N] = {};
-  for (int64_t k = 0; k < depth; k += line, panel += line * kPanelColumns) {
-    const uint32_t* const a = reinterpret_cast<const uint32_t*>(factor.at(k));
-#pragma GCC unroll 2
-    for (int i = 0; i < line / 2; ++i) {
-      const uint32_t* weights = reinterpret_cast<const uint32_t*>(panel) + i * kPanelColumns;
-      const Vector<uint32_t> row[N] = {load(weights), load(weights + 16)};
-      unroll<J>([&](auto j) {
-        const Vector<uint32_t> pair = broadcast(a[j * line / 2 + i]);
-        unroll<N>([&](auto n) { sum[j][n] = multiply_pairs(sum[j][n], row[n], pair); });
-      });
-    }
+  static Vector<uint32_t> weights(const bfloat16* panel, int64_t pair, int64_t n) {
+    return load(reinterpret_cast<const uint32_t*>(panel) + pair * kPanelColumns + n);
   }
-  unroll<J>([&](auto j) { unroll<N>([&](auto n) { store(sums + j * kPanelColumns + n * 16, sum[j][n]); }); });
-}
-
-inline void multiply_dotted(Factor<bfloat16> a, const void* panel, int64_t depth, int64_t pixels, int64_t,
-                            float* sums) {
-  constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line;
-  for (int64_t p = 0; p < pixels; p += 8)
-    multiply_dotted_tile({a.data + p / tile * a.next + p % tile * line, a.next, a.lines},
-                         static_cast<const bfloat16*>(panel), depth, sums + p * kPanelColumns);
-}
+  // The sum is a value, because an operand of `asm` that is an element of an array would stay in memory.
+  static Vector<float> multiply_add(Vector<uint32_t> a, Vector<uint32_t> b, Vector<float> sum) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(b), "v"(a));
+    return sum;
+  }
+};
 
 // AMX: eight registers of 16 rows of 64 bytes. Tiles 0 to 3 sum 2 x 16 pixels by 2 x 16 columns; 4 and 5 hold pixels, 6
 // and 7 weights.
@@ -46,59 +29,56 @@ inline void multiply_dotted(Factor<bfloat16> a, const void* panel, int64_t depth
   asm volatile("tdpbf16ps %%tmm" #weights ", %%tmm" #pixels ", %%tmm" #sum ::)
 #define INVOLUTION_TILE_ZERO(tile) asm volatile("tilezero %%tmm" #tile ::)
 
-// A thread configures its tiles before the products and releases them afterwards.
-struct TileConfiguration {
-  const bool used;
-  explicit TileConfiguration(bool used) : used(used) {
-    struct {
-      uint8_t palette = 1, start = 0, reserved[14] = {};
-      uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } const all;
-    static_assert(sizeof(all) == 64);
-    if (used) asm volatile("ldtilecfg %0" ::"m"(all) : "memory");
-  }
-  ~TileConfiguration() {
-    if (used) asm volatile("tilerelease" ::: "memory");
+struct Tiled {
+  using Stored = bfloat16;
+  using Element = bfloat16;
+  static constexpr int tile = 16, step = 2 * tile;
+  // A thread configures its tiles before the products and releases them afterwards.
+  struct Registers {
+    Registers() {
+      struct {
+        uint8_t palette = 1, start = 0, reserved[14] = {};
+        uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+        uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+      } const all;
+      static_assert(sizeof(all) == 64);
+      asm volatile("ldtilecfg %0" ::"m"(all) : "memory");
+    }
+    ~Registers() { asm volatile("tilerelease" ::: "memory"); }
+  };
+
+  static void multiply(Factor<Tiled> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums) {
+    constexpr int line = Operand<Tiled>::line, sums_row = kPanelColumns * 4;
+    const bool more_pixels = pixels > tile, more_columns = columns > 16;
+    const bfloat16* weights = static_cast<const bfloat16*>(panel);
+    INVOLUTION_TILE_ZERO(0);
+    INVOLUTION_TILE_ZERO(1);
+    INVOLUTION_TILE_ZERO(2);
+    INVOLUTION_TILE_ZERO(3);
+    for (int64_t k = 0; k < depth; k += line) {
+      const bfloat16* const pixel = a.at(k);
+      INVOLUTION_TILE_LOAD(4, pixel, 64);
+      INVOLUTION_TILE_LOAD(6, weights + k * kPanelColumns, kPanelColumns * 4);
+      INVOLUTION_TILE_MULTIPLY(0, 4, 6);
+      if (more_columns) {
+        INVOLUTION_TILE_LOAD(7, weights + k * kPanelColumns + 32, kPanelColumns * 4);
+        INVOLUTION_TILE_MULTIPLY(1, 4, 7);
+      }
+      if (more_pixels) {
+        INVOLUTION_TILE_LOAD(5, pixel + a.next, 64);
+        INVOLUTION_TILE_MULTIPLY(2, 5, 6);
+        if (more_columns) INVOLUTION_TILE_MULTIPLY(3, 5, 7);
+      }
+    }
+    INVOLUTION_TILE_STORE(0, sums, sums_row);
+    INVOLUTION_TILE_STORE(1, sums + 16, sums_row);
+    INVOLUTION_TILE_STORE(2, sums + tile * kPanelColumns, sums_row);
+    INVOLUTION_TILE_STORE(3, sums + tile * kPanelColumns + 16, sums_row);
   }
 };
-
-inline void multiply_tiled(Factor<bfloat16> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns,
-                           float* sums) {
-  constexpr int tile = Operand<bfloat16>::tile, line = Operand<bfloat16>::line, sums_row = kPanelColumns * 4;
-  const bool more_pixels = pixels > tile, more_columns = columns > 16;
-  const bfloat16* weights = static_cast<const bfloat16*>(panel);
-  INVOLUTION_TILE_ZERO(0);
-  INVOLUTION_TILE_ZERO(1);
-  INVOLUTION_TILE_ZERO(2);
-  INVOLUTION_TILE_ZERO(3);
-  for (int64_t k = 0; k < depth; k += line) {
-    const bfloat16* const pixel = a.at(k);
-    INVOLUTION_TILE_LOAD(4, pixel, 64);
-    INVOLUTION_TILE_LOAD(6, weights + k * kPanelColumns, kPanelColumns * 4);
-    INVOLUTION_TILE_MULTIPLY(0, 4, 6);
-    if (more_columns) {
-      INVOLUTION_TILE_LOAD(7, weights + k * kPanelColumns + 32, kPanelColumns * 4);
-      INVOLUTION_TILE_MULTIPLY(1, 4, 7);
-    }
-    if (more_pixels) {
-      INVOLUTION_TILE_LOAD(5, pixel + a.next, 64);
-      INVOLUTION_TILE_MULTIPLY(2, 5, 6);
-      if (more_columns) INVOLUTION_TILE_MULTIPLY(3, 5, 7);
-    }
-  }
-  INVOLUTION_TILE_STORE(0, sums, sums_row);
-  INVOLUTION_TILE_STORE(1, sums + 16, sums_row);
-  INVOLUTION_TILE_STORE(2, sums + tile * kPanelColumns, sums_row);
-  INVOLUTION_TILE_STORE(3, sums + tile * kPanelColumns + 16, sums_row);
-}
 
 #undef INVOLUTION_TILE_LOAD
 #undef INVOLUTION_TILE_STORE
 #undef INVOLUTION_TILE_MULTIPLY
 #undef INVOLUTION_TILE_ZERO
-#else
-struct TileConfiguration {
-  explicit TileConfiguration(bool) {}
-};
 #endif

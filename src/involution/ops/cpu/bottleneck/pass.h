@@ -68,51 +68,49 @@ struct Ahead {
   const char *begin, *end;
 };
 
-// D: of x and y in memory; E: of the left factors.
-template <class D, class E>
+template <class M>
 struct Pass {
   static constexpr int L = lanes<float>;
-  using W = D;
+  using D = typename M::Stored;
+  using E = typename M::Element;
   const Block& block;
   const Image &x, &y;
   const Shape s;
-  const Product<E> product;
   const int64_t mid, span_columns;
   const Loops<float> loops;
-  Operand<E> entering, centre, reduced;
+  Operand<M> entering, centre, reduced;
   float *kernels, *sums;
   int64_t* places;
   const float** window_rows;
 
-  Pass(const Block& block, const Image& x, const Image& y, Product<E> product, Arena& arena)
+  Pass(const Block& block, const Image& x, const Image& y, Arena& arena)
       : block(block),
         x(x),
         y(y),
         s(block, x, y),
-        product(product),
         mid(block.enter.columns),
         span_columns(block.span.columns),
         loops(choose<float, true>(block.window)) {
     const int64_t in_pixels = s.in_rows * s.width, out_pixels = s.out_rows * s.out_width;
-    entering = take_operand<E>(arena, in_pixels, block.enter.depth);
-    centre = take_operand<E>(arena, out_pixels, block.reduce.depth);
-    reduced = take_operand<E>(arena, out_pixels, block.span.depth);
-    kernels = arena.take<float>(round_up(out_pixels, Operand<E>::step) * span_columns);
-    sums = arena.take<float>(Operand<E>::step * kPanelColumns);
+    entering = take_operand<M>(arena, in_pixels, block.enter.depth);
+    centre = take_operand<M>(arena, out_pixels, block.reduce.depth);
+    reduced = take_operand<M>(arena, out_pixels, block.span.depth);
+    kernels = arena.take<float>(round_up(out_pixels, Operand<M>::step) * span_columns);
+    sums = arena.take<float>(Operand<M>::step * kPanelColumns);
     places = arena.take<int64_t>(most(in_pixels, out_pixels));
     window_rows = arena.take<const float*>((s.out_rows + 1) * block.window.kh);
   }
 
   // Channels that pad a line are multiplied by weights of zero, and must be finite.
-  static void clear(const Operand<E>& a, int64_t pixels, int64_t channels) {
-    if (a.depth > channels) __builtin_memset(a.data, 0, Operand<E>::size(pixels, a.depth) * sizeof(E));
+  static void clear(const Operand<M>& a, int64_t pixels, int64_t channels) {
+    if (a.depth > channels) __builtin_memset(a.data, 0, Operand<M>::size(pixels, a.depth) * sizeof(E));
   }
   void clear() const {
     clear(entering, s.in_rows * s.width, x.channels);
     clear(centre, s.out_rows * s.out_width, mid);
     clear(reduced, s.out_rows * s.out_width, block.reduce.columns);
   }
-  void clear(const Ring& h, const Operand<E>& g) const {
+  void clear(const Ring& h, const Operand<M>& g) const {
     clear();
     clear(g, s.out_rows * s.out_width, mid + (block.projection ? x.channels : 0));
     __builtin_memset(h.zeros(), 0, h.row * sizeof(float));
@@ -125,11 +123,11 @@ struct Pass {
                         const B& before = {}) const {
     for (int64_t panel = some.begin; panel < some.end; ++panel) {
       const int64_t first = panel * kPanelColumns, count = least(kPanelColumns, m.columns - first);
-      const W* weights = static_cast<const W*>(m.panels) + first * m.depth;
-      for (int64_t p = 0; p < pixels; p += Operand<E>::step) {
-        const int64_t tile = least(Operand<E>::step, pixels - p);
+      const D* weights = static_cast<const D*>(m.panels) + first * m.depth;
+      for (int64_t p = 0; p < pixels; p += Operand<M>::step) {
+        const int64_t tile = least(Operand<M>::step, pixels - p);
         before(p, tile, first, count);
-        product(factor(p), weights, m.depth, tile, count, sums);
+        M::multiply(factor(p), weights, m.depth, tile, count, sums);
         for (int64_t i = 0; i < tile; ++i)
           for (int64_t n = 0; n < count; n += L)
             finish(p + i, first + n, load(sums + i * kPanelColumns + n) + load(m.bias + first + n));
@@ -137,9 +135,9 @@ struct Pass {
     }
   }
   template <class F, class B = Nothing>
-  void multiply(const Operand<E>& a, int64_t pixels, const Matrix& m, Range some, const F& finish,
+  void multiply(const Operand<M>& a, int64_t pixels, const Matrix& m, Range some, const F& finish,
                 const B& before = {}) const {
-    const auto factor = [&](int64_t p) { return Factor<E>{a.at(p, 0), Operand<E>::tile * a.depth}; };
+    const auto factor = [&](int64_t p) { return Factor<M>{a.at(p, 0), Operand<M>::tile * a.depth}; };
     multiply_factors(factor, pixels, m, some, finish, before);
   }
 
@@ -148,7 +146,7 @@ struct Pass {
            column * image.stride_w;
   }
 
-  static void copy(const D* from, const Operand<E>& to, int64_t p, int64_t first, int64_t channels) {
+  static void copy(const D* from, const Operand<M>& to, int64_t p, int64_t first, int64_t channels) {
     for (int64_t c = 0; c < channels; c += L)
       if constexpr (__is_same(D, E)) __builtin_memcpy(to.at(p, first + c), from + c, L * sizeof(D));
       else write_register<E>(to.at(p, first + c), read_register(from + c));
@@ -202,7 +200,7 @@ struct Pass {
     });
     for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       const int64_t each = panels(block.span) * kPanelColumns;
-      const Matrix span{static_cast<const W*>(block.span.panels) + chunk * each * block.span.depth,
+      const Matrix span{static_cast<const D*>(block.span.panels) + chunk * each * block.span.depth,
                         block.span.bias + chunk * span_columns, span_columns, block.span.depth};
       multiply(reduced, pixels, span, {0, panels(span)},
                [&](int64_t p, int64_t n, Vector<float> sum) { store(kernels + p * span_columns + n, sum); });
@@ -212,7 +210,7 @@ struct Pass {
   }
 
   // x follows g where the shortcut is a projection.
-  void append(Range rows, Range chunks, const Operand<E>& g) const {
+  void append(Range rows, Range chunks, const Operand<M>& g) const {
     if (!block.projection) return;
     // Each part of the chunks copies its share of x.
     const int64_t begin = x.channels / L * chunks.begin / block.chunks * L;
@@ -255,7 +253,7 @@ struct Pass {
 
   // Pixels of y are too far apart for a hardware prefetcher. Rows of x that the next band reads, `ahead`, are prefetched
   // during the products, a part for each tile.
-  void leave(Range rows, Range some, const Operand<E>& g, Ahead ahead = {}) const {
+  void leave(Range rows, Range some, const Operand<M>& g, Ahead ahead = {}) const {
     for (int64_t q = rows.begin, p = 0; q < rows.end; ++q)
       for (int64_t j = 0; j < s.out_width; ++j, ++p) places[p] = pixel(y, q, j) - static_cast<D*>(y.data);
     const bool same = !block.projection;

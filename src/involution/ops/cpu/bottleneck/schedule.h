@@ -3,39 +3,31 @@
 // computed by all threads together in three phases: h of all rows, then g, then y. In each phase the threads share the
 // bands of rows, and also the channels where there are fewer bands than threads.
 
-// f(share) on all threads, each with its tiles configured
-template <class F>
-void on_threads(int64_t threads, bool tiled, const F& f) {
-  struct Context {
-    const F& f;
-    bool tiled;
-  } context{f, tiled};
+// f(share) on all threads, each with the registers of a method
+template <class M, class F>
+void on_threads(int64_t threads, const F& f) {
   parallel_for(
       threads, 1,
-      [](void* pointer, int64_t begin, int64_t end) {
-        const Context& c = *static_cast<Context*>(pointer);
-        const TileConfiguration tiles(c.tiled);
-        for (int64_t share = begin; share < end; ++share) c.f(share);
+      [](void* f, int64_t begin, int64_t end) {
+        [[maybe_unused]] const typename M::Registers registers;
+        for (int64_t share = begin; share < end; ++share) (*static_cast<const F*>(f))(share);
       },
-      &context);
+      const_cast<F*>(&f));
 }
 
-template <class D, class E>
+template <class M>
 struct Schedule {
+  using E = typename M::Element;
   const Block& block;
   const Image &x, &y;
-  const Product<E> product;
-  const bool tiled;
   const Shape s;
   const int64_t threads, alone, shared;  // images that each thread computes alone, and images that threads share
   const int64_t mid, bands;              // bands of the shared images
 
-  Schedule(const Block& block, const Image& x, const Image& y, Product<E> product, bool tiled)
+  Schedule(const Block& block, const Image& x, const Image& y)
       : block(block),
         x(x),
         y(y),
-        product(product),
-        tiled(tiled),
         s(block, x, y),
         threads(thread_count()),
         alone(x.batch / threads),
@@ -52,7 +44,7 @@ struct Schedule {
   // The memory of a thread that works alone, and its private memory beside the shared one, in bytes.
   int64_t own_memory() const {
     Arena arena{};
-    Pass<D, E>(block, x, y, product, arena);
+    Pass<M>(block, x, y, arena);
     if (alone) Ring(arena, s, mid, s.ring()), take_g(arena);
     return arena.counted();
   }
@@ -64,23 +56,23 @@ struct Schedule {
   }
   int64_t memory() const { return threads * own_memory() + shared_memory(); }
 
-  Operand<E> take_g(Arena& arena) const {
-    return take_operand<E>(arena, s.out_rows * s.out_width, block.leave.depth);
+  Operand<M> take_g(Arena& arena) const {
+    return take_operand<M>(arena, s.out_rows * s.out_width, block.leave.depth);
   }
 
   void run(char* memory) const {
     const int64_t own = own_memory();
     if (alone)
-      on_threads(threads, tiled, [&](int64_t share) {
+      on_threads<M>(threads, [&](int64_t share) {
         compute_images({share * alone, (share + 1) * alone}, Arena{memory + share * own});
       });
     if (shared) compute_shared({threads * alone, x.batch}, memory, own);
   }
 
   void compute_images(Range images, Arena arena) const {
-    const Pass<D, E> pass(block, x, y, product, arena);
+    const Pass<M> pass(block, x, y, arena);
     const Ring h(arena, s, mid, s.ring());
-    const Operand<E> g = take_g(arena);
+    const Operand<M> g = take_g(arena);
     pass.clear(h, g);
     const int64_t end = images.end * s.out_height;
     for (int64_t q = images.begin * s.out_height, next = images.begin * s.height; q < end; q += s.out_rows) {
@@ -104,24 +96,24 @@ struct Schedule {
     char* const features = common.next;
     const auto g = [&](int64_t band) {
       Arena arena{features};
-      const Operand<E> first = take_g(arena);
-      return Operand<E>{first.data + band * ((arena.next - features) / int64_t(sizeof(E))), first.depth};
+      const Operand<M> first = take_g(arena);
+      return Operand<M>{first.data + band * ((arena.next - features) / int64_t(sizeof(E))), first.depth};
     };
     const Range in{images.begin * s.height, images.end * s.height};
     const Range out{images.begin * s.out_height, images.end * s.out_height};
     // f(pass, band, its rows, its share of `channels`)
     const auto deal = [&](Range rows, int64_t bands, int64_t channels, const auto& f) {
       const int64_t parts = least(channels, (threads + bands - 1) / bands);
-      on_threads(threads, tiled, [&](int64_t share) {
+      on_threads<M>(threads, [&](int64_t share) {
         Arena arena{memory + share * own};
-        const Pass<D, E> pass(block, x, y, product, arena);
+        const Pass<M> pass(block, x, y, arena);
         const Range tasks = Range{0, bands * parts}.part(share, threads);
         for (int64_t task = tasks.begin; task < tasks.end; ++task)
           f(pass, task / parts, rows.part(task / parts, bands), Range{0, channels}.part(task % parts, parts));
       });
     };
     common = Arena{memory};
-    const Pass<D, E> first(block, x, y, product, common);
+    const Pass<M> first(block, x, y, common);
     for (int64_t band = 0; band < bands; ++band) first.clear(h, g(band));
     deal(in, count_bands(in.size(), s.in_rows), panels(block.enter),
          [&](const auto& pass, int64_t, Range rows, Range some) { pass.clear(), pass.enter(rows, some, h); });
@@ -134,16 +126,16 @@ struct Schedule {
 };
 
 // The bytes of scratch memory that a pass needs; with `memory`, which has them, the pass itself.
-template <template <class, class> class Work>
+template <template <class> class Work>
 int64_t compute(const Block& block, [[maybe_unused]] Pairs pairs, const Image& x, const Image& y, char* memory) {
   const auto with = [&](const auto& work) {
     if (memory) work.run(memory);
     return work.memory();
   };
-  if (x.dtype == Dtype::float32) return with(Work<float, float>{block, x, y, multiply_by_register<float>, false});
+  if (x.dtype == Dtype::float32) return with(Work<Widened<float>>{block, x, y});
 #if INVOLUTION_HAS_PAIRS
-  if (pairs == Pairs::tiled) return with(Work<bfloat16, bfloat16>{block, x, y, multiply_tiled, true});
-  if (pairs == Pairs::dotted) return with(Work<bfloat16, bfloat16>{block, x, y, multiply_dotted, false});
+  if (pairs == Pairs::tiled) return with(Work<Tiled>{block, x, y});
+  if (pairs == Pairs::dotted) return with(Work<Dotted>{block, x, y});
 #endif
-  return with(Work<bfloat16, float>{block, x, y, multiply_by_register<bfloat16>, false});
+  return with(Work<Widened<bfloat16>>{block, x, y});
 }

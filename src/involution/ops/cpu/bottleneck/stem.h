@@ -30,26 +30,28 @@ struct Rows {
   int64_t offset(int64_t pixel, int64_t channel) const { return (channel / Line * columns + pixel) * Line + channel % Line; }
 };
 
-template <class D, class E>
+template <class M>
 struct StemPass {
-  static constexpr int L = lanes<float>, line = Operand<E>::line;
-  static constexpr int64_t step = Operand<E>::step;
+  using D = typename M::Stored;
+  using E = typename M::Element;
+  static constexpr int L = lanes<float>, line = Operand<M>::line;
+  static constexpr int64_t step = Operand<M>::step;
   const Block& block;
   const Image &x, &y;
   const Image map;
-  const Pass<D, E> pass;
+  const Pass<M> pass;
   const Ring h;
   const Rows<E, line> g;   // as wide as the tiles of a product
   const Rows<float, L> f;
   float *image_row, *masks;
   int64_t* lines;
 
-  StemPass(const Block& block, const Image& x, const Image& y, Product<E> product, Arena& arena)
+  StemPass(const Block& block, const Image& x, const Image& y, Arena& arena)
       : block(block),
         x(x),
         y(y),
         map(stem_map(x, block.enter)),
-        pass(block, map, map, product, arena),
+        pass(block, map, map, arena),
         h(arena, pass.s, block.enter.columns, pass.s.reach),
         g(arena, round_up(map.width, step), block.enter.columns, 3),
         f(arena, map.width, block.leave.columns, 3) {
@@ -59,7 +61,7 @@ struct StemPass {
   }
 
   void clear() const {
-    Pass<D, E>::clear(pass.entering, map.width, 0);
+    Pass<M>::clear(pass.entering, map.width, 0);
     pass.clear();
     g.clear(), f.clear();
     __builtin_memset(h.data, 0, (h.rows + 1) * h.row * sizeof(float));
@@ -113,7 +115,7 @@ struct StemPass {
         for (int64_t c = 0; c < block.enter.columns; c += line)
           *next++ = g.at(q + u - 1, map.height) - g.data + g.offset(v, c);
     float* const row = f.at(q, map.height);
-    const auto factor = [&](int64_t p) { return Factor<E>{g.data + p * line, Operand<E>::tile * line, lines}; };
+    const auto factor = [&](int64_t p) { return Factor<M>{g.data + p * line, Operand<M>::tile * line, lines}; };
     pass.multiply_factors(factor, map.width, block.leave, {0, panels(block.leave)},
                           [&](int64_t p, int64_t n, Vector<float> sum) { store(row + f.offset(p + 1, n), relu(sum)); });
   }
@@ -150,25 +152,23 @@ struct StemPass {
   }
 };
 
-template <class D, class E>
+template <class M>
 struct StemSchedule {
   const Block& block;
   const Image &x, &y;
-  const Product<E> product;
-  const bool tiled;
 
   int64_t own_memory() const {
     Arena arena{};
-    StemPass<D, E>(block, x, y, product, arena);
+    StemPass<M>(block, x, y, arena);
     return arena.counted();
   }
   int64_t memory() const { return thread_count() * own_memory(); }
 
   void run(char* memory) const {
     const int64_t threads = thread_count(), own = own_memory();
-    on_threads(threads, tiled, [&](int64_t share) {
+    on_threads<M>(threads, [&](int64_t share) {
       Arena arena{memory + share * own};
-      StemPass<D, E>(block, x, y, product, arena).run(Range{0, x.batch * y.height}.part(share, threads));
+      StemPass<M>(block, x, y, arena).run(Range{0, x.batch * y.height}.part(share, threads));
     });
   }
 };
