@@ -47,7 +47,8 @@ struct Tiled {
     ~Registers() { asm volatile("tilerelease" ::: "memory"); }
   };
 
-  static void multiply(Factor<Tiled> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums) {
+  static void multiply(Factor<Tiled> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums,
+                       Upcoming) {
     constexpr int line = Operand<Tiled>::line, sums_row = kPanelColumns * 4;
     const bool more_pixels = pixels > tile, more_columns = columns > 16;
     const bfloat16* weights = static_cast<const bfloat16*>(panel);

@@ -11,6 +11,10 @@
 
 constexpr int64_t kBandPixels = 98;
 
+// Larger weights do not stay in the second cache from one band to the next, so that each panel is prefetched during the
+// products of the one before it.
+constexpr int64_t kCachedWeights = 1 << 19;
+
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }
@@ -116,6 +120,15 @@ struct Pass {
     __builtin_memset(h.zeros(), 0, h.row * sizeof(float));
   }
 
+  // The share of the next panel that the tile from pixel p on prefetches.
+  static Upcoming ahead(const Matrix& m, const D* weights, int64_t p, int64_t pixels) {
+    constexpr int64_t line = kPanelColumns * sizeof(D) * Operand<M>::line / 64;  // lines of weights for a line of depth
+    if (m.columns * m.depth * int64_t(sizeof(D)) < kCachedWeights) return {};
+    const int64_t tiles = (pixels + Operand<M>::step - 1) / Operand<M>::step, lines = (line + tiles - 1) / tiles;
+    const int64_t done = p / Operand<M>::step * lines * (m.depth / Operand<M>::line) * 64;
+    return {reinterpret_cast<const char*>(weights + kPanelColumns * m.depth) + done, lines};
+  }
+
   // finish(pixel, first column, sums) for registers of all pixels and the columns of some panels. `factor(p)` is the
   // left factor of the tile from pixel p on; before(first pixel, pixels, first column, columns) is called for each tile.
   template <class A, class F, class B = Nothing>
@@ -127,7 +140,8 @@ struct Pass {
       for (int64_t p = 0; p < pixels; p += Operand<M>::step) {
         const int64_t tile = least(Operand<M>::step, pixels - p);
         before(p, tile, first, count);
-        M::multiply(factor(p), weights, m.depth, tile, count, sums);
+        const Upcoming upcoming = panel + 1 < some.end ? ahead(m, weights, p, pixels) : Upcoming{};
+        M::multiply(factor(p), weights, m.depth, tile, count, sums, upcoming);
         for (int64_t i = 0; i < tile; ++i)
           for (int64_t n = 0; n < count; n += L)
             finish(p + i, first + n, load(sums + i * kPanelColumns + n) + load(m.bias + first + n));

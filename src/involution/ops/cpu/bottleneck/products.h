@@ -2,15 +2,22 @@
 //
 // A method M multiplies `words` of 32 bits: one channel in float32, or two in bfloat16.
 
+// Weights of the next panel: a product prefetches `lines` of 64 bytes for each line of its depth.
+struct Upcoming {
+  const char* weights;
+  int64_t lines;
+};
+
 // J pixels, N registers of columns
 template <class M, int J, int N>
 INVOLUTION_LOOP void multiply_tile(Factor<M> factor, const typename M::Stored* panel, int64_t column, int64_t depth,
-                                   float* sums) {
+                                   float* sums, Upcoming upcoming) {
   using Word = typename M::Word;
   constexpr int L = lanes<float>, line = Operand<M>::line, words = 64 / sizeof(Word);
   Vector<float> sum[J][N] = {};
   for (int64_t k = 0; k < depth; k += line, panel += line * kPanelColumns) {
     const Word* const a = reinterpret_cast<const Word*>(factor.at(k));
+    for (int64_t i = 0; i < upcoming.lines; ++i, upcoming.weights += 64) __builtin_prefetch(upcoming.weights, 0, 2);
 #pragma GCC unroll 2
     for (int i = 0; i < words; ++i) {
       Vector<Word> row[N];
@@ -30,13 +37,14 @@ struct ByRegister {
   static constexpr int tile = kTile[0], step = tile;
   struct Registers {};  // of a thread
 
-  static void multiply(Factor<M> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums) {
+  static void multiply(Factor<M> a, const void* panel, int64_t depth, int64_t pixels, int64_t columns, float* sums,
+                       Upcoming upcoming) {
     constexpr int L = lanes<float>, N = kRegister == 64 ? 2 : 1;
     for (int64_t n = 0; n < columns; n += N * L) {
       const bool whole = columns - n >= N * L;
       auto* const product = pixels > kTile[1] ? whole ? multiply_tile<M, kTile[0], N> : multiply_tile<M, kTile[0], 1>
                                               : whole ? multiply_tile<M, kTile[1], N> : multiply_tile<M, kTile[1], 1>;
-      product(a, static_cast<const typename M::Stored*>(panel), n, depth, sums + n);
+      product(a, static_cast<const typename M::Stored*>(panel), n, depth, sums + n, upcoming);
     }
   }
 };
