@@ -1,7 +1,4 @@
 // The operators of ops/fused/bottleneck.py and ops/fused/stem.py for CPU tensors: shapes are checked, because the code below writes to memory.
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 #if defined(__linux__) && defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -45,21 +42,8 @@ Pairs pairs() {
   return best;
 }
 
-// glibc returns blocks of more than 32 MiB to the system, so that these are new memory in every call: ask for huge
-// pages, because the first access to each small one takes longer than the arithmetic on it.
-void prefer_huge_pages([[maybe_unused]] const Tensor& t) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t returned = 32 << 20, page = 2 << 20;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr()), bytes = t.numel() * t.element_size();
-  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
-  if (bytes > returned) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-}
-
 Tensor empty_channels_last(const Tensor& like, int64_t b, int64_t c, int64_t h, int64_t w) {
-  const Tensor empty = empty_strided(like, {b, c, h, w}, {h * w * c, 1, w * c, c});
-  prefer_huge_pages(empty);
-  return empty;
+  return empty_strided(like, {b, c, h, w}, {h * w * c, 1, w * c, c});
 }
 
 // The same images with the channels of a pixel, the pixels of a row and the rows contiguous.

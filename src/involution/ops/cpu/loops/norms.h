@@ -42,8 +42,11 @@ struct NormRows {
     });
     for (int64_t k = 0; k < 2 * channels; ++k) totals[k] = 0;
     for (int64_t half = 0; half < 2 * shares; ++half)
-      for (int64_t k = 0; k < columns; ++k)
-        totals[half % 2 * channels + k % channels] += sums.data[half * columns + k];
+      for (int64_t k = 0; k < columns; k += channels) {
+        const float* __restrict from = sums.data + half * columns + k;
+        double* __restrict to = totals + half % 2 * channels;
+        for (int64_t c = 0; c < channels; ++c) to[c] += from[c];
+      }
   }
 
   // The values of the channels, repeated for every pixel of a row.
