@@ -121,6 +121,24 @@ def test_transforms_of_transforms(names, f):
     torch.testing.assert_close(jacfwd(jacfwd(loss(f)))(*(value[0] for value in one)), expected)
 
 
+@every_operator
+def test_forward_mode_of_forward_mode_in_all_arguments(names, f):
+    """Along a line through the arguments, whose products have mixed second and third derivatives."""
+    inputs, at = draw(names), torch.ones((), dtype=torch.float64)
+
+    def on_line(t):
+        return sum(out.sum() for out in pytree.tree_leaves(f(*(value * t for value in inputs))))
+
+    for forward, reverse in (
+        (jacfwd(jacfwd(on_line)), jacrev(jacrev(on_line))),
+        (
+            jacfwd(jacfwd(jacfwd(on_line))),
+            jacrev(jacrev(jacrev(on_line))),
+        ),
+    ):
+        torch.testing.assert_close(forward(at), reverse(at))
+
+
 def dual(f, inputs):
     with forward_ad.dual_level():
         return forward_ad.unpack_dual(f(*(forward_ad.make_dual(value, value) for value in inputs))).tangent
@@ -133,6 +151,7 @@ def test_transforms_compile_without_graph_breaks(name):
     transforms = {
         "jvp": lambda *v: jvp(f, v, v),
         "dual numbers": lambda *v: dual(f, v),
+        "forward mode of forward mode": lambda *v: jvp(lambda *u: jvp(f, u, v)[1], v, v)[1],
         "product with the Hessian": lambda *v: jvp(grad(loss(f)), v, v)[1],
         "gradients per sample": lambda *v: vmap(grad(loss(f)))(*(value.expand(2, *value.shape) for value in v)),
     }

@@ -96,6 +96,10 @@ def _has_tangent(value: Tensor | None) -> bool:
     return value is not None and forward_ad.unpack_dual(value, level=0).tangent is not None
 
 
+def _primal(value: Tensor | None) -> Tensor | None:
+    return None if value is None else forward_ad.unpack_dual(value, level=0).primal
+
+
 def _below(op: Any, keyset: Any, args: Sequence[Any]) -> Any:
     with torch._C._AutoDispatchBelowAutograd():
         return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)
@@ -124,7 +128,9 @@ def _register(name: str, tensors: int, backward_formula: Backward, tangent_formu
 
         @staticmethod
         def jvp(ctx: Any, _: None, *tangents: Any) -> Tensor:
-            return tangent_formula(op, ctx.saved_tensors, tangents[:tensors], ctx.numbers)
+            # `apply` has disabled forward mode here too. Primals have no tangent at this level, only below.
+            with forward_ad._set_fwd_grad_enabled(_transformed()):
+                return tangent_formula(op, list(map(_primal, ctx.saved_tensors)), tangents[:tensors], ctx.numbers)
 
     function: Any = type(f"Derivative_{name}", (Derivative,), {})
 
