@@ -46,6 +46,20 @@ CHANGES = {
 }
 
 
+class Normalized(Involution2d):
+    """Kernels that add up to one."""
+
+    def kernel(self, x):
+        return super().kernel(x).flatten(2, 3).softmax(2).unflatten(2, self.kernel_size)
+
+
+def test_a_kernel_of_a_subclass_is_used():
+    layer, x = Normalized(32, 3), torch.randn(2, 32, 7, 6)
+    torch.testing.assert_close(layer(x), involution2d(x, layer.kernel(x)))
+    inside = layer(torch.ones(1, 32, 7, 6))[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(inside, torch.ones_like(inside))
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_span_is_called(change):
     plain, x = Involution2d(32, 3, 2).eval(), torch.randn(2, 32, 7, 6)

@@ -97,8 +97,9 @@ class _Involution(nn.Module):
 
     @property
     def fused(self) -> bool:
-        """Whether the kernels are used without being stored: true if the span is only its weight and bias."""
-        return getattr(self.conv2, "is_plain", False)
+        """Whether kernels are not stored: true if the span is only its weight and bias, and `kernel` is the one below."""
+        generates = getattr(self.kernel, "__func__", None) is _Involution.kernel
+        return generates and getattr(self.conv2, "is_plain", False)
 
     def kernel(self, x: Tensor) -> Tensor:
         """Generate the kernel of every output pixel, [B, G, *window, *output size]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -31,7 +31,7 @@ class Span(nn.Sequential):
         False once the convolution is replaced or parametrized, or has a hook, as with pruning, adapters (LoRA),
         quantization and offloading. Hooks for all modules (`register_module_forward_hook`) do not count.
         """
-        conv = self.get_submodule("conv")
+        conv: Any = self._modules.get("conv")  # `get_submodule` takes as long as all of the rest
         return type(self) is Span and len(self) == 1 and type(conv) in CONVOLUTIONS and not hooked(self, conv)
 
 
