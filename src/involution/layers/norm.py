@@ -19,8 +19,10 @@ class NormActSequential(nn.Sequential):
             for module in self:
                 input = module(input)
             return input
-        else:
+        elif self.training:
             return _forward(list(self), input)
+        else:
+            return super().forward(input)
 
 
 def _forward(modules: list[nn.Module], x: Tensor) -> Tensor:

@@ -95,7 +95,10 @@ def per_side(padding: Padding, window: Sequence[int], dilation: Sequence[int]) -
 
 
 def _is_side(side: Any) -> bool:
-    return isinstance(side, Sequence) and len(side) == 2 and all(isinstance(n, int) and n >= 0 for n in side)
+    if not isinstance(side, Sequence) or len(side) != 2:
+        return False
+    front, behind = side
+    return isinstance(front, int) and isinstance(behind, int) and front >= 0 and behind >= 0
 
 
 def per_axis(name: str, value: Size, rank: int, least: int) -> list[int]:
