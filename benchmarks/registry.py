@@ -75,6 +75,13 @@ SPEED = (
 )
 OTHERS = (
     Benchmark(
+        "against",
+        "Are the operators, the layer and RedNet-50 as fast as those of another checkout?",
+        "benchmarks.speed.against",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
         "export",
         "How fast does RedNet-50 run in every format of `involution export`?",
         "benchmarks.deployment.export",

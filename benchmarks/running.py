@@ -16,7 +16,7 @@ from benchmarks.measuring.record import MEASURED, SCHEMA, Record, commit, machin
 from benchmarks.measuring.timing import Budget
 from benchmarks.registry import Benchmark
 
-PRIVATE = ("--root", "--data.root", "--ckpt_path", "--checkpoint", "--out", "--folder", "--state")
+PRIVATE = ("--root", "--data.root", "--ckpt_path", "--checkpoint", "--out", "--folder", "--state", "--before")
 """Options whose values are paths of this machine, which a record does not name."""
 
 

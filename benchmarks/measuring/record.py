@@ -132,14 +132,14 @@ def _version(name: str) -> str | None:
         return None
 
 
-def commit() -> tuple[str | None, bool | None]:
+def commit(checkout: Path = ROOT) -> tuple[str | None, bool | None]:
     """Return the commit of the code, and whether the code has uncommitted changes; None outside a git checkout."""
-    head = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks", "configs")
+    head = git("rev-parse", "HEAD", at=checkout)
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks", "configs", at=checkout)
     return head or None, bool(changes) if head else None
 
 
-def git(*arguments: str) -> str:
-    """Return the output of a git command in this checkout, empty if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT)
+def git(*arguments: str, at: Path = ROOT) -> str:
+    """Return the output of a git command in a checkout, empty if it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=at)
     return done.stdout.strip() if done.returncode == 0 else ""

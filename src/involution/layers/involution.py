@@ -97,7 +97,7 @@ class _Involution(nn.Module):
 
     @property
     def fused(self) -> bool:
-        """Whether kernels are not stored: true if the span is only its weight and bias, and `kernel` is the one below."""
+        """Whether kernels are not stored: the span is only its weight and bias, and `kernel` is the method below."""
         generates = getattr(self.kernel, "__func__", None) is _Involution.kernel
         return generates and getattr(self.conv2, "is_plain", False)
 
