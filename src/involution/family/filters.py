@@ -37,20 +37,21 @@ def ska(x: Tensor, w: Tensor) -> Tensor:
     return involution2d(x, w.unflatten(2, (size, size)), interleaved=True)
 
 
-def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None) -> Tensor:
+def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None, softmax: bool = False) -> Tensor:
     """Dynamic convolution: heads of channels share a kernel that is predicted at every time step.
 
         y[b,c,t] = Σ_k weight[b, c·H//C, k, t] · x[b, c, t + k − padding_l]
 
-    Wu et al., "Pay Less Attention with Lightweight and Dynamic Convolutions", ICLR 2019; the arguments of
-    fairseq's CUDA function `dynamicconvFunction`, which has no CPU version and takes K of 3, 5, 7, 15, 31, 63, 127 and
-    255 only. The paper normalizes the K weights by softmax, before the call. A lightweight convolution has the same
-    weights at every step: `weight.expand(B, H, K, T)`.
+    Wu et al., "Pay Less Attention with Lightweight and Dynamic Convolutions", ICLR 2019; the first arguments are those
+    of fairseq's CUDA function `dynamicconvFunction`, which has no CPU version and takes K of 3, 5, 7, 15, 31, 63, 127
+    and 255 only. The paper normalizes the K weights by softmax: before the call, or in it with `softmax`. A lightweight
+    convolution has the same weights at every step: `weight.expand(B, H, K, T)`.
 
     Args:
         x: [B, C, T]; fairseq's modules permute [T, B, C].
         weight: [B, H, K, T], dtype and device of `x`; H divides C.
         padding_l: zeros in front, 0 to K − 1; K − 1, the default, is causal, K // 2 looks at both sides.
+        softmax: whether to normalize the weights; faster than before the call, and takes no memory.
 
     Returns:
         [B, C, T].
@@ -58,7 +59,7 @@ def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None) -> T
     Raises:
         ValueError: as in `involution1d`.
 
-    >>> dynamic_conv1d(torch.rand(1, 8, 10), torch.rand(1, 2, 3, 10).softmax(2)).shape
+    >>> dynamic_conv1d(torch.rand(1, 8, 10), torch.rand(1, 2, 3, 10), softmax=True).shape
     torch.Size([1, 8, 10])
     """
     if weight.dim() != 4:
@@ -67,23 +68,24 @@ def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None) -> T
     front = taps - 1 if padding_l is None else padding_l
     if not 0 <= front < taps:
         raise ValueError(f"padding_l: expected 0 to K - 1 = {taps - 1}, got {padding_l}")
-    return involution1d(x, weight, padding=[(front, taps - 1 - front)])
+    return involution1d(x, weight, padding=[(front, taps - 1 - front)], softmax=softmax)
 
 
-def predict_kernels(frames: Tensor, core: Tensor, kernel_size: int) -> Tensor:
+def predict_kernels(frames: Tensor, core: Tensor, kernel_size: int, softmax: bool = False) -> Tensor:
     """Filter noisy images with kernels that a network has predicted for every pixel, one for all colours or one each.
 
         y[b,n,c,p] = Σ_o core[b, n, o, c or 0, p] · frames[b, n, c, p + o]
 
     Mildenhall et al., "Burst Denoising with Kernel Prediction Networks", CVPR 2018, where the denoised image is
     the mean over the N frames, `.mean(1)`; Bako et al., "Kernel-Predicting Convolutional Networks", SIGGRAPH 2017,
-    normalize the K·K values by softmax, before the call. The arguments of the class `KernelConv` that PyTorch versions
-    of KPN share, which stacks K·K shifted copies of the frames.
+    normalize the K·K values by softmax: before the call, or in it with `softmax`. The other arguments are those of
+    the class `KernelConv` that PyTorch versions of KPN share, which stacks K·K shifted copies of the frames.
 
     Args:
         frames: [B, N, C, H, W], or [B, C, H, W] for one frame.
         core: [B, N·K·K, H, W], or [B, N·K·K·C, H, W] with the colours innermost, dtype and device of `frames`.
         kernel_size: K, odd.
+        softmax: whether to normalize the K·K values, which then takes no memory.
 
     Returns:
         The shape of `frames`: each frame, filtered.
@@ -91,7 +93,7 @@ def predict_kernels(frames: Tensor, core: Tensor, kernel_size: int) -> Tensor:
     Raises:
         ValueError: `core` has another number of channels, or as in `involution2d`.
 
-    >>> predict_kernels(torch.rand(1, 3, 8, 9), torch.rand(1, 25, 8, 9).softmax(1), kernel_size=5).shape
+    >>> predict_kernels(torch.rand(1, 3, 8, 9), torch.rand(1, 25, 8, 9), kernel_size=5, softmax=True).shape
     torch.Size([1, 3, 8, 9])
     """
     burst = frames if frames.dim() == 5 else frames.unsqueeze(1)
@@ -101,7 +103,7 @@ def predict_kernels(frames: Tensor, core: Tensor, kernel_size: int) -> Tensor:
     if core.shape[1] not in (shared, shared * colours):
         raise ValueError(f"core: expected {shared} or {shared * colours} channels, got {core.shape[1]}")
     kernel = core.unflatten(1, (count, kernel_size, kernel_size, -1)).flatten(0, 1).movedim(3, 1)
-    return involution2d(burst.flatten(0, 1), kernel).view(frames.shape)
+    return involution2d(burst.flatten(0, 1), kernel, softmax=softmax).view(frames.shape)
 
 
 def _side(name: str, taps: int) -> int:

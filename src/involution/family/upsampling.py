@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from involution.ops import involution2d
+from involution.ops.axes import merge_pixels
 from involution.ops.geometry import check_map
 
 
@@ -127,20 +128,8 @@ def convex_upsample(flow: Tensor, up_mask: Tensor, factor: int = 8) -> Tensor:
     """
     check_map("flow", flow, 2)
     check_map("up_mask", up_mask, 2)
-    batch, _, height, width = flow.shape
     if up_mask.shape[1] != 9 * factor**2:
         raise ValueError(f"up_mask: expected the {9 * factor**2} channels of factor {factor}, got {up_mask.shape[1]}")
-    logits = up_mask.view(batch, 1, 9, factor, factor, height, width)
-    flow = factor * flow
-    # A row of the s·s output pixels at a time: the weights of the other rows are not needed yet.
-    rows = [_convex_sums(flow, row) for row in logits.unbind(3)]
-    return torch.cat(rows, 3).flatten(4).flatten(2, 3)
-
-
-def _convex_sums(flow: Tensor, logits: Tensor) -> Tensor:
-    """Return [B, C, H, 1, W, s] from logits [B, 1, 9, s, H, W]: one row of the output pixels of every window."""
-    # The softmax in its parts: in place, and with the division after the sum over the window, which has fewer values.
-    weights = (logits - logits.amax(2, keepdim=True)).exp_()
-    total = weights.sum(2).permute(0, 1, 3, 4, 2).unsqueeze(3)
-    kernel, pair = weights.unflatten(2, (3, 3)).permute(0, 1, 2, 3, 5, 6, 4).unsqueeze(5), [1, 1]
-    return torch.ops.involution.involution2d(flow, kernel, pair, pair, pair) / total
+    scores = up_mask.unflatten(1, (1, 3, 3, factor, factor)).permute(0, 1, 2, 3, 6, 4, 7, 5)  # [..., H, s, W, s]
+    pair = [1, 1]
+    return merge_pixels(torch.ops.involution.involution2d_softmax(factor * flow, scores, pair, pair, pair))

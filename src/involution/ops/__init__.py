@@ -64,13 +64,15 @@ def involution2d(
     dilation: Size = 1,
     scale: Size = 1,
     interleaved: bool = False,
+    softmax: bool = False,
 ) -> Tensor:
     """Sum every window of `x`, weighted by the kernel of its output pixel.
 
         y[b,c,i,j] = Σ_{u,v} kernel[b, c·G//C, u, v, i, j] · x[b, c, i·s + u·d − p, j·s + v·d − p]
 
     With a `scale` n, n·n output pixels share a window: i//n and j//n take the place of i and j in the index of `x`.
-    With `interleaved` groups, c mod G takes the place of c·G//C. Neither copies `x` or the kernels.
+    With `interleaved` groups, c mod G takes the place of c·G//C. Neither copies `x` or the kernels. With `softmax`,
+    the softmax of `kernel` over (u, v) takes the place of `kernel`; on CPU it is not written to memory.
 
     Li et al., "Involution", CVPR 2021, eq. 4. The window is not flipped; pixels outside `x` count as zero.
     Differentiable to every order, in reverse and forward mode; `torch.func` and `torch.vmap` work.
@@ -84,6 +86,7 @@ def involution2d(
             pair (front, behind); or "same": d·(K−1) in all, the smaller half of it in front, so that Ho = n·⌈H/s⌉.
         scale: output pixels per window, an int or (vertical, horizontal).
         interleaved: whether group g holds the channels g, g + G, g + 2·G, ... instead of neighbours.
+        softmax: whether `kernel` holds scores. Those of pixels outside `x` count like others; −∞ leaves a pixel out.
 
     Returns:
         [B, C, Ho, Wo], dtype and memory format of `x`.
@@ -97,7 +100,7 @@ def involution2d(
     tensor([[4., 6., 6.],
             [6., 9., 9.]])
     """
-    return _involution(x, kernel, 2, stride, padding, dilation, scale, interleaved)
+    return _involution(x, kernel, 2, stride, padding, dilation, scale, interleaved, softmax)
 
 
 @_overridable
@@ -109,6 +112,7 @@ def involution1d(
     dilation: Size = 1,
     scale: Size = 1,
     interleaved: bool = False,
+    softmax: bool = False,
 ) -> Tensor:
     """Sum every window of a sequence, weighted by the kernel of its output position.
 
@@ -117,8 +121,8 @@ def involution1d(
     Args:
         x: [B, C, L], floating point.
         kernel: [B, G, K, Lo], dtype and device of `x`.
-        stride, padding, dilation, scale, interleaved: as in `involution2d`; `padding=[(d * (K - 1), 0)]` makes the
-            operator causal.
+        stride, padding, dilation, scale, interleaved, softmax: as in `involution2d`; `padding=[(d * (K - 1), 0)]`
+            makes the operator causal.
 
     Returns:
         [B, C, Lo], dtype of `x`.
@@ -129,7 +133,7 @@ def involution1d(
     >>> involution1d(torch.ones(1, 1, 4), torch.ones(1, 1, 3, 4), padding=[(2, 0)])
     tensor([[[1., 2., 3., 3.]]])
     """
-    return _involution(x, kernel, 1, stride, padding, dilation, scale, interleaved)
+    return _involution(x, kernel, 1, stride, padding, dilation, scale, interleaved, softmax)
 
 
 @_overridable
@@ -141,6 +145,7 @@ def involution3d(
     dilation: Size = 1,
     scale: Size = 1,
     interleaved: bool = False,
+    softmax: bool = False,
 ) -> Tensor:
     """Sum every window of a volume, weighted by the kernel of its output voxel.
 
@@ -151,7 +156,7 @@ def involution3d(
         x: [B, C, D, H, W], floating point.
         kernel: [B, G, Kd, Kh, Kw, Do, Ho, Wo], dtype and device of `x`.
         stride, padding, dilation, scale: as in `involution2d`, an int or three of them.
-        interleaved: as in `involution2d`.
+        interleaved, softmax: as in `involution2d`.
 
     Returns:
         [B, C, Do, Ho, Wo], dtype and memory format of `x`.
@@ -159,7 +164,7 @@ def involution3d(
     Raises:
         ValueError: as in `involution2d`.
     """
-    return _involution(x, kernel, 3, stride, padding, dilation, scale, interleaved)
+    return _involution(x, kernel, 3, stride, padding, dilation, scale, interleaved, softmax)
 
 
 def _involution(
@@ -171,6 +176,7 @@ def _involution(
     dilation: Size,
     scale: Size,
     interleaved: bool,
+    softmax: bool,
 ) -> Tensor:
     check_map("x", x, rank)
     if kernel.dim() != 2 + 2 * rank:
@@ -181,7 +187,7 @@ def _involution(
     check_groups("kernel", kernel.shape[1], x.shape[1])
     window, out, repeats = kernel.shape[2 : 2 + rank], kernel.shape[2 + rank :], scales(scale, rank)
     geometry = resolve("kernel", x.shape[2:], window, out, stride, padding, dilation, repeats)
-    return aggregate(x, kernel, geometry, repeats, interleaved)
+    return aggregate(x, kernel, geometry, repeats, interleaved, softmax)
 
 
 @_overridable

@@ -18,7 +18,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from involution.ops import schema, spanned
+from involution.ops import schema, softmax, spanned
 
 _ops = torch.ops.involution
 _transformed = torch._C._are_functorch_transforms_active
@@ -60,6 +60,20 @@ def _tangent(op: Callable[..., Tensor], inputs: Sequence[Tensor], tangents: Tens
     (a, b), (da, db) = inputs, tangents
     terms = [op(*pair, *numbers) for pair in ((da, b), (a, db)) if None not in pair]
     return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+
+def _backward_softmax(needed: Sequence[bool], grad: Tensor, inputs: Sequence[Tensor], numbers: Numbers) -> Tensors:
+    x, scores = inputs
+    kernel = softmax.kernels(scores)
+    grad_x, grad_kernel = _backward_y(needed, grad, (x, kernel), numbers)
+    return grad_x, None if grad_kernel is None else softmax.derivative(kernel, grad_kernel)
+
+
+def _tangent_softmax(_: Callable[..., Tensor], inputs: Sequence[Any], tangents: Tensors, numbers: Numbers) -> Tensor:
+    (x, scores), (dx, dscores) = inputs, tangents
+    kernel = softmax.kernels(scores)
+    dkernel = None if dscores is None else softmax.derivative(kernel, dscores)
+    return _tangent(_ops.involution2d, (x, kernel), (dx, dkernel), numbers)
 
 
 def _backward_spanned(needed: Sequence[bool], grad: Tensor, inputs: Tensors, numbers: Numbers) -> Tensors:
@@ -154,6 +168,7 @@ def _spanned_backward(keyset: Any, *args: Any) -> Any:
 
 
 _register("involution2d", 2, _backward_y, _tangent)
+_register("involution2d_softmax", 2, _backward_softmax, _tangent_softmax)
 _register("involution2d_grad_x", 2, _backward_grad_x, _tangent)
 _register("involution2d_grad_kernel", 2, _backward_grad_kernel, _tangent)
 _register("involution2d_spanned", 4, _backward_spanned, _tangent_spanned)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from involution.ops import axes
+from involution.ops import axes, softmax
 from involution.ops.layout import is_channels_last
 from involution.ops.reference import pad, widen
 
@@ -22,15 +22,25 @@ _ops = torch.ops.involution
 
 
 def aggregate(
-    x: Tensor, kernel: Tensor, geometry: Geometry, scale: Ints | None = None, interleaved: bool = False
+    x: Tensor,
+    kernel: Tensor,
+    geometry: Geometry,
+    scale: Ints | None = None,
+    interleaved: bool = False,
+    normalize: bool = False,
 ) -> Tensor:
-    """Return the involution of `x` with kernels [B, G, *window, *out]; `scale` is None if it is one."""
+    """Return the involution of `x` with kernels [B, G, *window, *out]; `scale` is None if it is one.
+
+    With `normalize`, the kernels are the softmax of `kernel` over the window.
+    """
     rank = x.dim() - 2
     if rank == 2:
-        return _aggregate(x, kernel, geometry, scale, interleaved)
+        return _aggregate(x, kernel, geometry, scale, interleaved, normalize)
     if rank == 1:
         one_row, row = kernel.unsqueeze(2).unsqueeze(4), scale and [1, *scale]
-        return _aggregate(x.unsqueeze(2), one_row, _row(geometry), row, interleaved).squeeze(2)
+        return _aggregate(x.unsqueeze(2), one_row, _row(geometry), row, interleaved, normalize).squeeze(2)
+    if normalize:  # over all depths of the window, which are summed one by one
+        kernel = softmax.kernels(kernel, rank)
     taps, depth = kernel.shape[2], kernel.shape[5]
     kernels = kernel.permute(2, 0, 5, 1, 3, 4, 6, 7).flatten(1, 2)  # [Kd, B·Do, G, Kh, Kw, Ho, Wo]
     terms = [
@@ -40,12 +50,15 @@ def aggregate(
     return _sum(terms, x, depth)
 
 
-def _aggregate(x: Tensor, kernel: Tensor, geometry: Geometry, scale: Ints | None, interleaved: bool) -> Tensor:
+def _aggregate(
+    x: Tensor, kernel: Tensor, geometry: Geometry, scale: Ints | None, interleaved: bool, normalize: bool = False
+) -> Tensor:
+    op = _ops.involution2d_softmax if normalize else _ops.involution2d
     if interleaved:
         x = axes.split_channels(x, kernel.shape[1])
     if scale:
         kernel = axes.split_pixels(kernel, scale)
-    y = _ops.involution2d(x, kernel, *geometry)
+    y = op(x, kernel, *geometry)
     if scale:
         y = axes.merge_pixels(y)
     return axes.merge_channels(y) if interleaved else y

@@ -3,9 +3,12 @@
 Let T(g, x, k) = Σ g·x·k over batch, channel, window and output pixel. It is linear in each argument, and its three
 contractions are the operators: ∂T/∂g is `involution2d`, ∂T/∂x is `involution2d_grad_x` and ∂T/∂k is
 `involution2d_grad_kernel`. Interleaved groups and several output pixels per window are further axes of g, x and k
-(`axes.py`), which no signature mentions. The *spanned* involution takes the reduced features and the weight of the
-generator's last convolution in place of the kernels, which are K·K·G/C times as large as the feature map, so that an
-implementation need not write them to memory.
+(`axes.py`), which no signature mentions.
+
+Two operators compute ∂T/∂g from what kernels are made of, so that an implementation need not write the kernels to
+memory. `involution2d_softmax` takes scores, of which the softmax over the window is the kernel. The *spanned*
+involution takes the reduced features and the weight of the generator's last convolution; the kernels are K·K·G/C times
+as large as the feature map.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops import cpu, layout, reference, spanned
+from involution.ops import cpu, layout, reference, softmax, spanned
 from involution.ops.signatures import SIGNATURES
 
 Ints = Sequence[int]
@@ -92,7 +95,13 @@ def operator(name: str) -> Any:
     return op
 
 
-def _register(name: str, compute: Callable[..., Any], empty: Callable[..., Any], flops: Any) -> None:
+def _register(
+    name: str,
+    compute: Callable[..., Any],
+    empty: Callable[..., Any],
+    flops: Any,
+    autocast_dtype: Callable[[str], torch.dtype] = torch.get_autocast_dtype,
+) -> None:
     """Register one operator: the reference for every device, fake, autocast and multiply-adds."""
     op = operator(name)
 
@@ -106,7 +115,7 @@ def _register(name: str, compute: Callable[..., Any], empty: Callable[..., Any],
         key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device.upper()}"))
 
         def cast(*args: Any) -> Any:
-            dtype = torch.get_autocast_dtype(device)
+            dtype = autocast_dtype(device)
             with torch._C._ExcludeDispatchKeyGuard(key):
                 return op(*(_autocast(arg, dtype) for arg in args))
 
@@ -121,13 +130,20 @@ def _register(name: str, compute: Callable[..., Any], empty: Callable[..., Any],
 
 
 def _autocast(value: Any, dtype: torch.dtype) -> Any:
-    """Cast as autocast does for a convolution: every floating-point tensor but float64."""
+    """Cast every floating-point tensor but float64, as autocast does."""
     if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
         return value.to(dtype)
     return value
 
 
 _register("involution2d", reference.involution2d, layout.empty_y, _flops_y)
+_register(
+    "involution2d_softmax",
+    softmax.involution2d_softmax,
+    layout.empty_y,
+    _flops_y,
+    autocast_dtype=lambda device: torch.float32,  # as for a softmax
+)
 _register("involution2d_grad_x", reference.involution2d_grad_x, layout.empty_grad_x, _flops_grad_x)
 _register("involution2d_grad_kernel", reference.involution2d_grad_kernel, layout.empty_grad_kernel, _flops_grad_kernel)
 _register("involution2d_spanned", spanned.involution2d_spanned, layout.empty_spanned, _flops_spanned)

@@ -51,6 +51,7 @@ def _over_batch_or_channels(op: Callable[..., Tensor]) -> Callable[..., tuple[Te
 
 for _name, _rule in {
     "involution2d": _over_batch_or_channels,
+    "involution2d_softmax": _over_batch_or_channels,
     "involution2d_grad_x": _over_batch_or_channels,
     "involution2d_grad_kernel": _over_batch,
 }.items():

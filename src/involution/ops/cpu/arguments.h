@@ -26,12 +26,13 @@ struct Axis {
   bool regular = true;
 
   Axis(const Tensor& t, int64_t first, int64_t end) {
+    const auto sizes = t.sizes(), strides = t.strides();
     for (int64_t d = end - 1; d >= first; --d) {
-      if (t.size(d) != 1) {
-        if (size == 1) stride = t.stride(d);
-        regular = regular && t.stride(d) == stride * size;
+      if (sizes[d] != 1) {
+        if (size == 1) stride = strides[d];
+        regular = regular && strides[d] == stride * size;
       }
-      size *= t.size(d);
+      size *= sizes[d];
     }
   }
 };

@@ -73,18 +73,29 @@ void check_output(const char* name, const Tensor& map, const Tensor& kernel) {
         Shape(kernel));
 }
 
-Tensor involution2d(const Tensor& x, const Tensor& kernel, const Ints stride, const Ints padding, const Ints dilation) {
+Tensor aggregate(const Tensor& x, const Tensor& kernel, const Ints& stride, const Ints& padding, const Ints& dilation,
+                 bool softmax) {
   check_like("kernel", kernel, "x", x);
   Tensor x_owner, kernel_owner, y_owner;
   const Image from = feature_map("x", x, x_owner), taps = kernel_image(kernel, kernel_owner);
   check(x.dim() - lead(x) == 2, "x: expected [B, C, H, W], got shape ", Shape(x));
-  const Window w = with_axes(
+  Window w = with_axes(
       window(from.channels, kernel.size(1), {kernel.size(2), kernel.size(3)}, stride, padding, dilation), x, kernel, 4);
+  w.softmax = softmax;
   check(taps.batch == from.batch, "kernel: expected the batch size of x, ", from.batch, ", got ", taps.batch);
   const Tensor y = empty(x, joined(x, lead(x), kernel, 4), kernel.dim() - 4);
   if (y.numel())
     run([&](const InstructionSet& set) { set.forward(from, taps, w, feature_map("y", y, y_owner)); });
   return y;
+}
+
+Tensor involution2d(const Tensor& x, const Tensor& kernel, const Ints stride, const Ints padding, const Ints dilation) {
+  return aggregate(x, kernel, stride, padding, dilation, false);
+}
+
+Tensor involution2d_softmax(const Tensor& x, const Tensor& scores, const Ints stride, const Ints padding,
+                            const Ints dilation) {
+  return aggregate(x, scores, stride, padding, dilation, true);
 }
 
 Tensor involution2d_grad_x(const Tensor& grad, const Tensor& kernel, const Ints size, const Ints stride,
@@ -200,6 +211,7 @@ STABLE_TORCH_LIBRARY_IMPL(involution, CompositeExplicitAutograd, library) {
 
 STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
   library.impl("involution2d", TORCH_BOX(&involution::involution2d));
+  library.impl("involution2d_softmax", TORCH_BOX(&involution::involution2d_softmax));
   library.impl("involution2d_grad_x", TORCH_BOX(&involution::involution2d_grad_x));
   library.impl("involution2d_grad_kernel", TORCH_BOX(&involution::involution2d_grad_kernel));
   library.impl("involution2d_spanned", TORCH_BOX(&involution::involution2d_spanned));

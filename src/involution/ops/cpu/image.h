@@ -38,6 +38,7 @@ struct Window {
   int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
   int64_t scale_h = 1, scale_w = 1;  // output pixels that share a window
   bool interleaved = false;          // channel c is in group c mod G
+  bool softmax = false;              // kernels are the softmax over the taps of what is given
   int64_t taps() const { return kh * kw; }
 };
 

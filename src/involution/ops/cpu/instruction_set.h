@@ -14,6 +14,7 @@ namespace {
 #include "loops/buffers.h"
 #include "loops/division.h"
 #include "loops/pixels/lines.h"
+#include "loops/pixels/softmax.h"
 #include "loops/pixels/windows.h"
 #include "loops/pixels/small.h"
 #include "loops/pixels/contractions.h"

@@ -10,17 +10,17 @@ inline int64_t product(Sizes... sizes) {
 
 inline int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
-// `count` elements from an address that vectors are aligned to. The system supplies zero pages on demand:
+// `count` elements, if any, from an address that vectors are aligned to. The system supplies zero pages on demand:
 // elements that are never written take no memory.
 template <class T>
 struct Scratch {
-  void* base;
-  T* data;
+  void* base = nullptr;
+  T* data = nullptr;
 
   explicit Scratch(int64_t count, bool zeros = false) {
+    if (!count) return;
     const int64_t bytes = product(count, sizeof(T)), room = 128;  // a register, and one read beyond the end
     if (bytes <= INT64_MAX - room) base = zeros ? ::calloc(bytes + room, 1) : ::malloc(bytes + room);
-    else base = nullptr;
     if (!base) throw OutOfMemory{bytes};
     data = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(base) + 63) / 64 * 64);
   }

@@ -56,25 +56,24 @@ template <class T>
 struct Planes {
   const Window& w;
   const int64_t line, channel, size;  // elements; a register may extend beyond the end of a line
+  Scratch<int64_t> places;  // where each tap of a row of the window reads, from the line of the first pixel on
 
   Planes(const Image& image, const Window& w, int64_t columns)
       : w(w),
         line(ceil_div(columns, w.stride_w) / lanes<T> * lanes<T> + 2 * lanes<T>),
         channel(product(line, w.stride_w)),
-        size(product(image.channels, channel)) {}
-
-  // Where tap v of a row of the window reads, from the line of the first pixel on.
-  int64_t tap(int64_t v) const {
-    const int64_t column = v * w.dilation_w;
-    return column % w.stride_w * line + column / w.stride_w;
+        size(product(image.channels, channel)),
+        places(w.kw) {
+    for (int64_t v = 0; v < w.kw; ++v) places.data[v] = place(v * w.dilation_w);
   }
+
+  int64_t place(int64_t column) const { return column % w.stride_w * line + column / w.stride_w; }
   // f(channel, first pixel, its place, number of pixels) for each line
   template <class F>
   void over_lines(const Image& image, int64_t count, const F& f) const {
     for (int64_t c = 0; c < image.channels; ++c)
       for (int64_t p = 0; p < w.stride_w && p < count; ++p) {
-        const int64_t column = p + w.pad_w;
-        f(c, p, c * channel + column % w.stride_w * line + column / w.stride_w, ceil_div(count - p, w.stride_w));
+        f(c, p, c * channel + place(p + w.pad_w), ceil_div(count - p, w.stride_w));
       }
   }
   void read(const Image& image, int64_t b, int64_t h, int64_t count, T* data) const {
@@ -105,6 +104,8 @@ struct Lines {
         in_place(scale * image.stride_w == 1 && line == width && PixelRow<T>::is_native(image.dtype)),
         copy(in_place ? 0 : product(image.channels, line), true) {}
 
+  // Distance to the next row in elements, or 0 if rows are copied.
+  int64_t ahead() const { return in_place ? image.stride_h : 0; }
   // Distance of two channels.
   int64_t channel() const { return in_place ? image.stride_c : line; }
   T* place(const Image& at, int64_t b, int64_t h) const {

@@ -18,9 +18,11 @@ template <class T>
 struct ShiftedMaps {
   const Window& w;
   const int64_t width, rows, height;         // of x; rows with padding; rows of x among them
-  const int64_t line, channel, size, count;  // elements: of a copy, of all copies of a channel, of a mask, of all copies
-  Scratch<T> memory, plane, inside;
-  Scratch<T*> at;  // where the taps of each row of the window begin
+  // Elements: of a copy, of all copies of a channel, of all copies; of a mask, of a plane.
+  const int64_t line, channel, count, size, around;
+  Scratch<T> memory, planes, inside;
+  Scratch<T*> at;           // where the taps of each row of the window begin
+  Scratch<int64_t> places;  // of each tap of a row, from there on
 
   // `x`: any group of the maps
   ShiftedMaps(const Image& x, const Window& w, const Image& out)
@@ -30,13 +32,16 @@ struct ShiftedMaps {
         height(smaller(x.height, rows - w.pad_h)),
         line(rows * width + 2 * lanes<T>),
         channel(w.kw * line),
-        size(ceil_div(x.height * width, lanes<T>) * lanes<T>),
         count(product(x.channels, channel)),
+        size(ceil_div(x.height * width, lanes<T>) * lanes<T>),
+        around(size + 2 * kNarrow),
         memory(count, true),
-        plane(size + 2 * kNarrow, true),
+        planes(product(x.channels, around), true),
         inside(product(w.kw, size), true),
-        at(w.kh) {
+        at(w.kh),
+        places(w.kw) {
     for (int64_t u = 0; u < w.kh; ++u) at.data[u] = memory.data + u * w.dilation_h * width;
+    for (int64_t v = 0; v < w.kw; ++v) places.data[v] = v * line;
     for (int64_t v = 0; v < w.kw; ++v)
       for (int64_t h = 0; h < height; ++h)
         for (int64_t j = 0; j < width; ++j)
@@ -48,7 +53,7 @@ struct ShiftedMaps {
            w.dilation_h < kSmall && w.kh < kSmall && (out.height + (w.kh - 1) * w.dilation_h) * x.width <= kSmall &&
            w.kw * x.height <= kSmall && one_line(x) && one_line(out) && one_line(kernel);
   }
-  int64_t tap(int64_t v) const { return v * line; }
+  T* plane(int64_t c) const { return planes.data + c * around + kNarrow; }
   int64_t shift(int64_t v) const { return v * w.dilation_w - w.pad_w; }
 
   // f(copy, plane, mask) for each tap of channel c and each register of pixels: a pixel of the plane belongs to the copy
@@ -56,26 +61,27 @@ struct ShiftedMaps {
   template <class F>
   void over_pixels(int64_t c, const F& f) const {
     for (int64_t v = 0; v < w.kw; ++v) {
-      T* const copy = memory.data + c * channel + tap(v) + w.pad_h * width;
+      T* const copy = memory.data + c * channel + places.data[v] + w.pad_h * width;
       if (shift(v) > -width && shift(v) < width)
         for (int64_t p = 0; p < height * width; p += lanes<T>)
-          f(copy + p, plane.data + kNarrow + shift(v) + p, load(inside.data + v * size + p) > Vector<T>{});
+          f(copy + p, plane(c) + shift(v) + p, load(inside.data + v * size + p) > Vector<T>{});
     }
   }
   void read(const Image& x, int64_t b) {
-    for (int64_t c = 0; c < x.channels; ++c) {
-      line_reader<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane.data + kNarrow);
+    // All before the first copy: a register can be loaded only some time after parts of it were stored.
+    for (int64_t c = 0; c < x.channels; ++c)
+      line_reader<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane(c));
+    for (int64_t c = 0; c < x.channels; ++c)
       over_pixels(c, [](T* copy, const T* pixels, auto mask) { store(copy, mask ? load(pixels) : Vector<T>{}); });
-    }
   }
   void clear() { __builtin_memset(memory.data, 0, count * sizeof(T)); }
   void write(const Image& x, int64_t b) {
     for (int64_t c = 0; c < x.channels; ++c) {
-      __builtin_memset(plane.data, 0, (size + 2 * kNarrow) * sizeof(T));
+      __builtin_memset(plane(c) - kNarrow, 0, around * sizeof(T));
       over_pixels(c, [](const T* sums, T* pixels, auto mask) {
         store(pixels, load(pixels) + (mask ? load(sums) : Vector<T>{}));
       });
-      line_writer<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane.data + kNarrow);
+      line_writer<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane(c));
     }
   }
   static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

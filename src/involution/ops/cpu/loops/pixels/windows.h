@@ -6,7 +6,7 @@ constexpr int64_t kTogether = 64;  // taps that are read side by side; of larger
 
 template <class T>
 bool lanes_over_pixels(const Image& x, const Window& w) {
-  return w.interleaved || x.channels / w.groups <= kFewChannels;
+  return w.softmax || w.interleaved || x.channels / w.groups <= kFewChannels;
 }
 
 // The channels of group g.
@@ -135,7 +135,7 @@ struct GroupRows {
   const Window& w;
   const Image map, kernel;
   const Lines<T> maps, taps;
-  Scratch<int64_t> places;
+  Scratch<T> shares;  // the softmax of the taps
 
   // g: which group of all maps and kernels
   GroupRows(const Window& w, int64_t g, const Image& map, const Image& kernel)
@@ -144,19 +144,21 @@ struct GroupRows {
         kernel(kernel.slice(g * w.taps(), w.taps())),
         maps(this->map, kernel.width, w.scale_w),
         taps(this->kernel, kernel.width, 1),
-        places(w.kw) {}
+        shares(w.softmax ? product(w.taps(), taps.line) : 0) {}
 
   // `x`: the rows that row i of output pixels reads or adds to, laid out by `layout`
   template <class Layout, class F>
   void over_pixels(T* const* x, const Layout& layout, int64_t b, int64_t i, bool read_map, bool read_taps, const F& f) {
-    for (int64_t v = 0; v < w.kw; ++v) places.data[v] = layout.tap(v);
     for (int64_t at = 0; at < w.scale_w; ++at) {
       const Image kernels = kernel.at(i % w.scale_h, at);
       const int64_t h = i / w.scale_h;
-      T* const tap = read_taps ? taps.read(kernels, b, h, 0) : taps.place(kernels, b, h);
+      T* const given = read_taps ? taps.read(kernels, b, h, 0) : taps.place(kernels, b, h);
+      T* const tap = w.softmax ? shares.data : given;
+      const int64_t distance = w.softmax ? taps.line : taps.channel();
+      if (w.softmax) softmax_lines<T>(given, taps.channel(), taps.ahead(), tap, distance, w.taps(), taps.line);
       T* const pixels = read_map ? maps.read(map, b, i, at) : maps.place(map, b, i);
-      f(WindowRow<T>{x, layout.channel, places.data, w.kw, tap, taps.channel(), pixels, maps.channel()}, w.kh,
-        map.channels, maps.line);
+      f(WindowRow<T>{x, layout.channel, layout.places.data, w.kw, tap, distance, pixels, maps.channel()}, w.kh, map.channels,
+        maps.line);
       if (!read_taps) taps.write(kernels, b, h, 0);
       if (!read_map) maps.write(map, b, i, at);
     }
