@@ -104,8 +104,6 @@ struct Lines {
         in_place(scale * image.stride_w == 1 && line == width && PixelRow<T>::is_native(image.dtype)),
         copy(in_place ? 0 : product(image.channels, line), true) {}
 
-  // Distance to the next row in elements, or 0 if rows are copied.
-  int64_t ahead() const { return in_place ? image.stride_h : 0; }
   // Distance of two channels.
   int64_t channel() const { return in_place ? image.stride_c : line; }
   T* place(const Image& at, int64_t b, int64_t h) const {

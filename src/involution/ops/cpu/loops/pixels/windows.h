@@ -146,6 +146,14 @@ struct GroupRows {
         taps(this->kernel, kernel.width, 1),
         shares(w.softmax ? product(w.taps(), taps.line) : 0) {}
 
+  // Distance from the taps of column `at` of row i to those that are read next, or 0 if they are copied.
+  int64_t ahead(int64_t i, int64_t at) const {
+    const auto place = [&](int64_t i, int64_t at) {
+      return i / w.scale_h * kernel.stride_h + i % w.scale_h * kernel.step_h + at * kernel.step_w;
+    };
+    const int64_t next = at + 1 < w.scale_w ? place(i, at + 1) : place(i + 1, 0);
+    return taps.in_place ? next - place(i, at) : 0;
+  }
   // `x`: the rows that row i of output pixels reads or adds to, laid out by `layout`
   template <class Layout, class F>
   void over_pixels(T* const* x, const Layout& layout, int64_t b, int64_t i, bool read_map, bool read_taps, const F& f) {
@@ -155,7 +163,7 @@ struct GroupRows {
       T* const given = read_taps ? taps.read(kernels, b, h, 0) : taps.place(kernels, b, h);
       T* const tap = w.softmax ? shares.data : given;
       const int64_t distance = w.softmax ? taps.line : taps.channel();
-      if (w.softmax) softmax_lines<T>(given, taps.channel(), taps.ahead(), tap, distance, w.taps(), taps.line);
+      if (w.softmax) softmax_lines<T>(given, taps.channel(), ahead(i, at), tap, distance, w.taps(), taps.line);
       T* const pixels = read_map ? maps.read(map, b, i, at) : maps.place(map, b, i);
       f(WindowRow<T>{x, layout.channel, layout.places.data, w.kw, tap, distance, pixels, maps.channel()}, w.kh, map.channels,
         maps.line);
