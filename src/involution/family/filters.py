@@ -51,7 +51,7 @@ def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None, soft
         x: [B, C, T]; fairseq's modules permute [T, B, C].
         weight: [B, H, K, T], dtype and device of `x`; H divides C.
         padding_l: zeros in front, 0 to K − 1; K − 1, the default, is causal, K // 2 looks at both sides.
-        softmax: whether to normalize the weights; faster than before the call, and takes no memory.
+        softmax: whether to normalize the weights, which then takes no memory.
 
     Returns:
         [B, C, T].
