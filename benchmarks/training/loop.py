@@ -32,6 +32,7 @@ from involution.data import DataModule, Digits, ImageNet, Synthetic
 from involution.tasks import Classification, CosinePerEpoch
 
 TURNS, WARM_UP, CACHED = 2, 3, 4
+PREFETCHED, LOADED = 4, 40  # batches of the loader: those that its workers had made before, and those that are timed
 
 
 class Clock(Callback):
@@ -95,7 +96,7 @@ def measure(network: str, data: DataModule, options: dict[str, Any], steps: int,
             times[name] += [after - before for before, after in pairwise(ends)][WARM_UP - 1 :]
     rates = {f"{name}_images_per_s": data.batch_size / median(found) for name, found in times.items()}
     ratio = rates["loop_images_per_s"] / rates["bare_images_per_s"]
-    loader = loaded(data, steps)
+    loader = loaded(data)
     return {"network": network, "batch": data.batch_size, **rates, "ratio": ratio, "loader_images_per_s": loader}
 
 
@@ -132,11 +133,12 @@ def bare(task: Classification, batches: list[Any], steps: int) -> list[float]:
     return times
 
 
-def loaded(data: DataModule, batches: int) -> float:
+def loaded(data: DataModule) -> float:
     """Return images per second of the loader alone, after its first batches."""
     found = iter(data.train_dataloader())
-    next(found)
+    for _ in islice(found, PREFETCHED):
+        pass
     start, images = time.perf_counter(), 0
-    for batch in islice(found, batches):
+    for batch in islice(found, LOADED):
         images += len(batch.images)
     return images / (time.perf_counter() - start)
