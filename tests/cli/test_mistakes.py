@@ -1,6 +1,13 @@
 """User errors: exit status 2, and a single line with the expected and the actual value."""
 
+import ast
+import shutil
+from pathlib import Path
+
 import pytest
+
+import involution
+from involution.cli.errors import is_mistake
 
 
 def complains(outcome, message):
@@ -89,6 +96,12 @@ def test_arguments(run, arguments, message):
         ({"trainer.callbacks+": "NoSuch"}, "--trainer.callbacks: expected the name of a class, got 'NoSuch'"),
         ({"trainer__devices": 99}, "trainer.devices: expected at most .*, the cores of this machine, got 99"),
         ({"trainer__max_steps": 0}, "trainer.max_steps: expected a positive number or -1, got 0"),
+        ({"trainer__limit_train_batches": 0}, "trainer.limit_train_batches: expected more than 0, got 0"),
+        ({"trainer__accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches: expected at least 1, got 0"),
+        ({"trainer__val_check_interval": 5000}, "trainer: .val_check_interval. .5000. must be less than"),
+        ({"model__optimizer__lr": -1}, "optimizer: expected arguments in their range, got Invalid learning rate: -1"),
+        ({"data__batch_size": 1}, "data.batch_size: expected at least 2, which batch norm needs, got 1"),
+        ({"ckpt_path": "best"}, "checkpoint: expected a file or last to resume from, got best"),
         ({"data__root": "gone"}, "root: expected a folder, got gone, which is not a folder"),
         ({"data__batch_size": 0}, "batch_size: expected a positive number, got 0"),
         ({"trainer__max_epochs": -1}, "max_epochs: expected at least 1, .* got -1"),
@@ -163,6 +176,36 @@ def test_a_checkpoint_of_other_classes(run, recipe, checkpoint, image_folder):
     for split in ("train", "test"):
         (image_folder / split / "dog").rename(image_folder / split / "wolf")
     message = r"checkpoint: expected classes \['cat', 'wolf'\] .*, got \['cat', 'dog'\]"
+    assert complains(run("test", *recipe(), "--ckpt_path", checkpoint), message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__optimizer": "SGD"}, "optimizer: expected AdamW as in the checkpoint, got SGD"),
+        ({"model__decay_all": "false"}, "decay_all, layer_decay: expected 1 groups .* as in the checkpoint, got 2"),
+    ],
+    ids=["optimizer", "groups"],
+)
+def test_a_checkpoint_of_another_optimizer(run, recipe, checkpoint, changes, message):
+    learning = {"trainer__max_epochs": 2, **changes, "model__optimizer__lr": 0.1}
+    assert complains(run("fit", *recipe(**learning), "--ckpt_path", checkpoint), message)
+
+
+def test_every_error_of_the_library_is_recognized():
+    """A message that expects something says what it got; otherwise a mistake shows a traceback."""
+    for path in Path(involution.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+                message = ast.unparse(node.exc.args[0])
+                assert "expected" not in message or is_mistake(ValueError(message)), f"{path}: {message}"
+
+
+def test_many_other_classes(run, recipe, checkpoint, image_folder):
+    for number in range(20):
+        shutil.copytree(image_folder / "train/cat", image_folder / f"train/kind {number:02}")
+        shutil.copytree(image_folder / "test/cat", image_folder / f"test/kind {number:02}")
+    message = r"checkpoint: expected classes \(22 names, 'kind 00' at 2\) as in the configuration, got \(2 names\)"
     assert complains(run("test", *recipe(), "--ckpt_path", checkpoint), message)
 
 

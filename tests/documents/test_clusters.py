@@ -23,6 +23,7 @@ def test_the_first_line_trains_with_two_processes(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", *words, *short, "--trainer.max_epochs=1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "UserWarning" not in done.stderr
     assert done.stdout.count("best.ckpt") == 1  # only the first process prints
     assert (tmp_path / "runs/digits/version_0/checkpoints/last.ckpt").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class Task(LightningModule):
         self.weights, self.lr_batch_size = weights, lr_batch_size
         self.decay_all, self.layer_decay = decay_all, layer_decay
         self.initialized = self.sharded = False
+        self.resumed: list[tuple[str, int]] = []  # optimizers of the checkpoint that is resumed, and their groups
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = network.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
@@ -157,7 +159,12 @@ class Task(LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(parameter_groups(self, self.decay_all, self.layer_decay))
+        groups = parameter_groups(self, self.decay_all, self.layer_decay)
+        try:
+            optimizer = self.optimizer(groups)
+        except ValueError as error:
+            raise ValueError(f"optimizer: expected arguments in their range, got {error}") from None
+        self._check_resumed(optimizer)
         scale_rates(optimizer, self.trainer, self.lr_batch_size)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._rates(optimizer), "interval": "step"}}
 
@@ -184,17 +191,40 @@ class Task(LightningModule):
             seed = int(os.environ["PL_GLOBAL_SEED"])
             torch.manual_seed(hash((seed, self.global_rank, self.current_epoch, batch_idx)))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["optimizers"] = [type(optimizer).__name__ for optimizer in self.trainer.optimizers]
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.initialized = True
+        groups = [len(state["param_groups"]) for state in checkpoint.get("optimizer_states", ())]
+        self.resumed = list(zip(checkpoint.get("optimizers", ()), groups, strict=False))
         self.check_same(checkpoint.get("hyper_parameters", {}), "checkpoint", "the configuration")
+
+    def _check_resumed(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raise `ValueError` if the optimizer cannot have the state of the checkpoint that is being resumed."""
+        for name, groups in self.resumed:
+            if (got := type(optimizer).__name__) != name:
+                raise ValueError(f"optimizer: expected {name} as in the checkpoint, got {got}")
+            if (number := len(optimizer.param_groups)) != groups:
+                raise ValueError(
+                    f"decay_all, layer_decay: expected {groups} groups of parameters as in the checkpoint, got {number}"
+                )
 
     def check_same(self, theirs: Mapping[str, Any], argument: str, source: str) -> None:
         """Raise `ValueError` naming `argument` if hyperparameters in `identity` differ from those of this task."""
         for name in self.identity:
-            if name in theirs and theirs[name] != self.hparams[name]:
-                raise ValueError(
-                    f"{argument}: expected {name} {self.hparams[name]!r} as in {source}, got {theirs[name]!r}"
-                )
+            if name in theirs and theirs[name] != (ours := self.hparams[name]):
+                expected, got = _shown(ours, theirs[name]), _shown(theirs[name], ours)
+                raise ValueError(f"{argument}: expected {name} {expected} as in {source}, got {got}")
+
+
+def _shown(value: Any, other: Any) -> str:
+    """Return a value for a message: of a long list, its length and the first entry that differs from `other`."""
+    if not isinstance(value, list) or not isinstance(other, list) or len(value) + len(other) <= 20:
+        return repr(value)
+    at = next(index for index, (a, b) in enumerate(zip_longest(value, other)) if a != b)
+    first = f", {value[at]!r} at {at}" if at < len(value) else ""
+    return f"({len(value)} names{first})"
 
 
 def _statistic(network: nn.Module, name: str, channels: int) -> Tensor:

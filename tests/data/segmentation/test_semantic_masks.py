@@ -160,7 +160,7 @@ def test_colours_change_and_stay_colours():
         (lambda r: put(r, np.zeros((40, 48, 3), np.uint8)), r"mask: expected one value per pixel .* of 40 x 48 x 3"),
         (lambda r: (r / "train/masks/0.png").write_bytes(b"none"), r"mask: expected a file that can be .*masks/0.png"),
         (lambda r: (r / "train/images/0.jpg").write_bytes(b"none"), r"image: expected a file that can .*images/0.jpg"),
-        (lambda r: (r / "train/masks/0.png").unlink(), r"mask: expected .*masks/0.png for image .*images/0.jpg"),
+        (lambda r: (r / "train/masks/0.png").unlink(), r"mask: expected .*, got no .*masks/0.png for .*images/0.jpg"),
         (lambda r: (r / "train/masks").rename(r / "train/labels"), r"root: expected a folder .*train/masks, got none"),
     ],
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
@@ -36,14 +38,24 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
 
 @contextmanager
 def trainer_mistakes() -> Iterator[None]:
-    """Convert Lightning's exceptions about trainer arguments into user errors."""
+    """Convert Lightning's exceptions about trainer arguments, and that of a batch norm, into user errors."""
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
+        if str(error).startswith("Expected more than 1 value per channel"):
+            raise UserError("data.batch_size: expected at least 2, which batch norm needs, got 1") from error
+        if not isinstance(error, MisconfigurationException) and not _by_lightning(error):
+            raise
         reason = " ".join(str(error).split())
         if "gpu" in reason.lower() or "cuda" in reason.lower():
             raise UserError(f"trainer.accelerator: expected a device of this machine, got a GPU ({reason})") from error
         raise UserError(f"trainer: {reason}") from error
+
+
+def _by_lightning(error: Exception) -> bool:
+    """Return whether code of Lightning itself raised an error."""
+    raised = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(raised).is_relative_to(Path(lightning.__file__).parent)
 
 
 @contextmanager

@@ -64,6 +64,7 @@ def quiet() -> None:
         "Checkpoint directory .* exists and is not empty",
         "in eval mode at the start of training",
         "You.re using the WeightAveraging callback",  # checkpoints have the averaged weights
+        "Grad strides do not match",  # of 1x1 convolutions in channels-last: other numbers for the same memory
     ):
         warnings.filterwarnings("ignore", message=f".*{remark}")
 
@@ -92,6 +93,8 @@ class Recipe(LightningCLI):
         path = self._get(self.config, "ckpt_path")
         if self.subcommand != "fit" and (path is None or path in ALIASES):
             raise UserError(f"checkpoint: expected a checkpoint to evaluate, got {path or 'none'}")
+        if path == "best":
+            raise UserError("checkpoint: expected a file or last to resume from, got best")
         alone = self.subcommand != "fit"
         self.saved = None if path is None or path in ALIASES else read_checkpoint(path, alone=alone)
         if self.subcommand != "fit":
@@ -177,6 +180,10 @@ def _check_trainer(given: Any) -> None:
     """Reject settings that Lightning accepts but then ignores, or that make it wait forever."""
     if given.max_steps == 0:
         raise UserError("trainer.max_steps: expected a positive number or -1, got 0")
+    if given.limit_train_batches == 0:
+        raise UserError("trainer.limit_train_batches: expected more than 0, got 0")
+    if given.accumulate_grad_batches < 1:
+        raise UserError(f"trainer.accumulate_grad_batches: expected at least 1, got {given.accumulate_grad_batches}")
     cores, devices = os.cpu_count() or 1, given.devices
     on_cpu = given.accelerator == "cpu" or (given.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and isinstance(devices, int | str) and str(devices).isdigit() and int(devices) > cores:

@@ -128,9 +128,7 @@ class COCOSource(ImageSource):
         for number, name in zip(self.annotations.image_ids.tolist(), names, strict=True):
             parent, base = os.path.split(name)
             if base not in folders[parent]:
-                raise ValueError(
-                    f"image: expected {self.folder / name}, image {number} of {self.file}, which does not exist"
-                )
+                raise ValueError(f"image: expected a file, got no {self.folder / name}, image {number} of {self.file}")
 
     def is_wide(self) -> Tensor:
         """Return for every image whether it is wider than high, as 0 or 1."""

@@ -124,7 +124,7 @@ class _Packed:
             with open(file, encoding="utf-8") as stream:
                 content = json.load(stream, object_hook=self._pack)
         except FileNotFoundError:
-            raise ValueError(f"root: expected the annotations {file}, which do not exist") from None
+            raise ValueError(f"root: expected a file of annotations, got no {file}") from None
         except (ValueError, TypeError, OverflowError, OSError) as error:
             raise ValueError(f"root: expected annotations as JSON, got {file} ({error})") from None
         return content

@@ -64,5 +64,5 @@ class SemanticMaskFolder(SegmentationDataModule):
         pairs = [Pair(image, folder / "masks" / f"{image.stem}.png") for image in images]
         for pair in pairs:
             if not pair.mask.is_file():
-                raise ValueError(f"mask: expected {pair.mask} for image {pair.image}, which does not exist")
+                raise ValueError(f"mask: expected a file for every image, got no {pair.mask} for {pair.image}")
         return pairs
