@@ -41,14 +41,27 @@ def built(name):
     return images, getattr(tasks, given["class_path"])(classes=classes, **arguments)
 
 
+def entry(part, key):
+    return part[int(key) if isinstance(part, list) else key]
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_file(name):
     expected = {path: value for path, value in PUBLISHED[name].items() if "." in path}
-    assert {path: reduce(lambda part, key: part[key], path.split("."), recipe(name)) for path in expected} == expected
+    assert {path: reduce(entry, path.split("."), recipe(name)) for path in expected} == expected
     clipped = "trainer.gradient_clip_val" in expected
     assert ("gradient_clip_val" in recipe(name)["trainer"]) == clipped
     unlisted = {path for path in recipe(name)["model"]["init_args"] if f"model.init_args.{path}" not in expected}
     assert not unlisted & {"decay_all", "layer_decay", "mixup_alpha", "cutmix_alpha"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
+def test_the_best_checkpoint_has_the_highest_score_of_validation(name):
+    best, last = (callback["init_args"] for callback in recipe(name)["trainer"]["callbacks"][:2])
+    assert best["filename"] == "best"
+    assert best["mode"] == "max"
+    assert best["monitor"] in ("val/top1", "val/miou", "val/box_ap", "val/box_ap50")
+    assert last["filename"] == "last"
 
 
 def augmentation(transform):

@@ -1,4 +1,6 @@
 from functools import partial
+from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -189,6 +191,16 @@ def test_dropout_is_the_same_after_a_resume(trainer, monkeypatch):
         trainer(max_epochs=2, limit_train_batches=1).fit(task, datamodule=Synthetic(8, 6, batch_size=16))
     assert drawn[:2] == drawn[2:]
     assert drawn[0] != drawn[1]
+
+
+def test_dropout_differs_between_processes_epochs_and_batches(monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+    drawn = set()
+    for rank, epoch, batch in product(range(2), repeat=3):
+        task = SimpleNamespace(global_rank=rank, current_epoch=epoch)
+        Classification.on_train_batch_start(task, None, batch)
+        drawn.add(torch.rand(()).item())
+    assert len(drawn) == 8
 
 
 def test_compiled(monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from sklearn.datasets import load_digits
 from torchvision import datasets
+from torchvision.transforms import v2
 
 from involution.data import CIFAR10, Digits, Synthetic
 from involution.tasks import Classification, CosinePerEpoch
@@ -27,6 +28,10 @@ def test_digits_are_split_once_and_for_all():
     shades = sum(part.images.double().sum() * 16 / 255 for part in parts)
     assert shades.item() == pytest.approx(load_digits().data.sum(), rel=1e-3)
     assert splits.test.labels.tolist() == Digits(size=8, batch_size=32).splits.test.labels.tolist()
+
+
+def test_digits_are_not_mirrored():
+    assert not any(isinstance(step, v2.RandomHorizontalFlip) for step in Digits(8, 32).train_transform.transforms)
 
 
 def test_an_augmented_epoch_depends_on_seed_and_epoch_alone(monkeypatch):
