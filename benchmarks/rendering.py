@@ -15,12 +15,13 @@ from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
 from benchmarks.plots import study as study_plot
 from benchmarks.tables import complexity, detection, headline, segmentation, study, training
-from benchmarks.tables.speed import blocks, cpu, export, family, local_attention
+from benchmarks.tables.speed import against, blocks, cpu, export, family, local_attention
 from benchmarks.tables.values import VALUES
 
 MARKED = re.compile(r"(?P<begin><!-- begin: (?P<name>[\w-]+) -->\n?).*?(?P<end><!-- end: (?P=name) -->)", re.DOTALL)
 PICTURES = (*accuracy.PICTURES, *latency.PICTURES, *curves.PICTURES, *study_plot.PICTURES)
 BLOCKS: dict[str, Callable[[], str]] = {
+    **against.BLOCKS,
     **blocks.BLOCKS,
     **complexity.BLOCKS,
     **cpu.BLOCKS,
