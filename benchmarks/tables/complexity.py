@@ -91,6 +91,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "classification": classification,
     "table1": lambda: comparison("table1", "patchwise"),
     "ablation": lambda: comparison("ablation"),
+    "lsnet": lambda: comparison("lsnet"),
     "controls": controls,
     "modern": modern,
 }

@@ -34,7 +34,7 @@ def _trained(name, **options):
 
 @pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["rednet26", "resnet26_standalone", "rednet26_depthwise", "resnet18"])
+@pytest.mark.parametrize("name", ["rednet26", "resnet26_standalone", "rednet26_depthwise", "lsnet_t", "resnet18"])
 def test_says_the_same_without_most_norms(name):
     model, x = trained(name), torch.rand(2, 3, 65, 96)
     prepared = prepare(model)

@@ -21,7 +21,7 @@ def stored():
 
 NETWORKS = {
     tables.key(row): row
-    for name in ("readme", "table1", "patchwise", "ablation", "counted", "modern", "detection", "segmentation")
+    for name in ("readme", "table1", "patchwise", "ablation", "counted", "lsnet", "modern", "detection", "segmentation")
     for row in tables.published(name)
 }
 NETWORKS |= {name: {"model": name} for name in tables.CONTROLS}
@@ -62,6 +62,16 @@ def test_counts_equal_those_of_the_official_code_to_the_unit(key):
 def test_counts_round_to_those_of_the_official_readme(row):
     assert not tables.differs(row, "params")
     assert not tables.differs(row, "flops")
+
+
+@pytest.mark.parametrize("row", tables.published("lsnet"), ids=tables.key)
+def test_lsnet_has_the_parameters_of_the_logs(row):
+    """The log of LSNet-B counts a network without the 1x1 branches of the depthwise mixers."""
+    model = build(row["model"])
+    sizes = {name: p.numel() for name, p in model.named_parameters() if "logged_params" in row or "conv1." not in name}
+    total, head = sum(sizes.values()), sum(size for name, size in sizes.items() if name.startswith("head."))
+    assert total == row.get("logged_params", total)
+    assert total + head == row["logged_params_distilled"]
 
 
 # Counts of an independent implementation of the same descriptions: parameters in thousands, multiply-adds in millions.

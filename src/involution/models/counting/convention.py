@@ -20,6 +20,7 @@ from involution.layers.attention.block import BlockAttention2d
 from involution.layers.attention.local_relation import LocalRelation2d
 from involution.layers.attention.san import SANPairwise2d, SANPatchwise2d
 from involution.layers.attention.standalone import StandAlone2d
+from involution.models.lsnet_blocks import LSConv
 
 
 @singledispatch
@@ -117,6 +118,12 @@ def _(module: SANPairwise2d, x: Tensor, y: Tensor) -> int:
     """Count differences of relation and position, and aggregation."""
     batch, channels, *out = y.shape
     return module.kernel_size**2 * batch * prod(out) * (module.relation + 2 + channels)
+
+
+@published_flops.register
+def _(module: LSConv, x: Tensor, y: Tensor) -> int:
+    """Count the aggregation; the modules that predict the kernels are counted separately."""
+    return module.lkp.window * y.numel()
 
 
 @published_flops.register
