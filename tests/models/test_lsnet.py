@@ -206,7 +206,7 @@ def test_the_interface_of_timm():
     groups = timm.models.group_parameters(model, model.group_matcher())
     assert sum(len(members) for members in groups.values()) == len(dict(model.named_parameters()))
     assert model.no_weight_decay() == {f"blocks4.{i}.mixer.m.attention_biases" for i in (3, 5, 7, 9, 11)}
-    with pytest.raises(ValueError, match="global_pool: expected \"avg\" or \"\", got 'max'"):
+    with pytest.raises(ValueError, match='global_pool: expected "avg" or "", got \'max\''):
         LSNet(global_pool="max", device="meta")
 
 
