@@ -41,6 +41,11 @@ class LSNet(nn.Module):
         ValueError: `global_pool` is not one of the above.
     """
 
+    blocks1: nn.Sequential
+    blocks2: nn.Sequential
+    blocks3: nn.Sequential
+    blocks4: nn.Sequential
+
     def __init__(
         self,
         widths: Sequence[int] = WIDTHS["t"],

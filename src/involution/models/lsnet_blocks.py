@@ -63,6 +63,8 @@ class Attention(nn.Module):
     maps it is resized, as the authors do with the weights of a classifier for their detectors.
     """
 
+    attention_bias_idxs: Tensor
+
     def __init__(self, channels: int, key_channels: int = 16, heads: int = 4, size: int = 4, **factory: Any) -> None:
         super().__init__()
         keys = heads * key_channels
