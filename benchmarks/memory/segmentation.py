@@ -58,4 +58,4 @@ def measure(segmentor: str, backbone: str, neck: str, size: tuple[int, int], win
     ).eval()
     image = torch.rand(3, *size)
     with torch.inference_mode():
-        return peak_memory_mib(lambda: task.name_pixels(image), torch.device("cpu"))
+        return peak_memory_mib(lambda: task.predict_mask(image), torch.device("cpu"))

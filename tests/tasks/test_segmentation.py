@@ -138,8 +138,8 @@ def test_overlapping_windows_are_averaged():
 @pytest.mark.parametrize("size", [(33, 47), (64, 64), (50, 31)])
 def test_masks_have_the_size_of_the_image(size, one_thread):
     whole, windows = task(), task(window=[16, 16])
-    assert whole.eval().name_pixels(torch.rand(3, *size)).shape == size
-    assert windows.eval().name_pixels(torch.rand(3, *size)).shape == size
+    assert whole.eval().predict_mask(torch.rand(3, *size)).shape == size
+    assert windows.eval().predict_mask(torch.rand(3, *size)).shape == size
 
 
 def trainer(folder, **kwargs):
@@ -157,7 +157,7 @@ def trainer(folder, **kwargs):
 @pytest.mark.parametrize("network", ["test_resnet", "rednet26"])
 @pytest.mark.parametrize("segmentor", SMALL)
 @pytest.mark.parametrize("neck", ["convolution", "involution"])
-def test_every_variant_trains_a_step_and_is_judged(segmentor, network, neck, tmp_path, draw_scenes, one_thread):
+def test_every_variant_trains_a_step_and_is_evaluated(segmentor, network, neck, tmp_path, draw_scenes, one_thread):
     data = SemanticMaskFolder(str(draw_scenes(tmp_path)), COLORS, 9, [32, 32], 4, scale=1.0, num_workers=0)
     model = task(segmentor, network, options={**SMALL[segmentor], "neck": neck})
     before = model.net.decode_head.conv_seg.weight.clone()

@@ -25,9 +25,8 @@ def test_every_task_takes_the_same_step_in_two_processes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_dies_ends_the_job_with_its_traceback(rank):
-    result = torchrun(rank, "classification")
+def test_a_process_that_dies_ends_the_job_with_its_traceback():
+    result = torchrun(1, "classification")
     assert result.returncode != 0
     assert "ZeroDivisionError: division by zero" in result.stderr
 

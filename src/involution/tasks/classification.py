@@ -86,10 +86,10 @@ class Classification(Task):
         return loss
 
     def validation_step(self, batch: ClassificationBatch, index: int) -> None:
-        self._judge(batch, "val", self.val_accuracy, self.val_loss)
+        self._evaluate(batch, "val", self.val_accuracy, self.val_loss)
 
     def test_step(self, batch: ClassificationBatch, index: int) -> None:
-        self._judge(batch, "test", self.test_accuracy, self.test_loss)
+        self._evaluate(batch, "test", self.test_accuracy, self.test_loss)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return the name and the most probable classes of each image, in descending order of probability."""
@@ -107,7 +107,7 @@ class Classification(Task):
     def line(self, summary: dict[str, Any]) -> str:
         return "  ".join(f"{c['name']} {c['probability']:.1%}" for c in summary["classes"][:3])
 
-    def _judge(self, batch: ClassificationBatch, stage: str, accuracy: MetricCollection, loss: MeanMetric) -> None:
+    def _evaluate(self, batch: ClassificationBatch, stage: str, accuracy: MetricCollection, loss: MeanMetric) -> None:
         logits = self(batch.images)
         accuracy.update(logits, batch.labels)
         # A metric, because Lightning's own mean is wrong if the processes have different numbers of images.

@@ -91,16 +91,16 @@ class Detection(Task):
         found = self(batch.images)
         self.val_precision.update(found, batch.targets)
         if index == 0 and not self.trainer.sanity_checking:
-            self._show(batch.images, found)
+            self._log_pictures(batch.images, found)
 
     def on_validation_epoch_end(self) -> None:
-        self._judge("val", self.val_precision)
+        self._log_metrics("val", self.val_precision)
 
     def test_step(self, batch: DetectionBatch, index: int) -> None:
         self.test_precision.update(self(batch.images), batch.targets)
 
     def on_test_epoch_end(self) -> None:
-        self._judge("test", self.test_precision)
+        self._log_metrics("test", self.test_precision)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return the name and the detections of each image, in descending order of score."""
@@ -128,12 +128,12 @@ class Detection(Task):
         picture = draw_objects(image, prediction, self.classes)
         to_pil_image(picture).save(folder / f"{Path(prediction['image']).stem}.png")
 
-    def _judge(self, stage: str, precision: AveragePrecision) -> None:
+    def _log_metrics(self, stage: str, precision: AveragePrecision) -> None:
         figures = precision.compute()
         precision.reset()
         self.log_dict({f"{stage}/{name}": value for name, value in figures.items()}, prog_bar=False)
 
-    def _show(self, images: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
+    def _log_pictures(self, images: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
         """Log the first images, with the detections drawn on them, to TensorBoard."""
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -110,23 +110,23 @@ class Segmentation(Task):
         return loss
 
     def validation_step(self, batch: SegmentationBatch, index: int) -> None:
-        self._judge(batch, "val", self.val_iou, self.val_loss)
+        self._evaluate(batch, "val", self.val_iou, self.val_loss)
         if index == 0:
-            self._show(batch.images)
+            self._log_pictures(batch.images)
 
     def test_step(self, batch: SegmentationBatch, index: int) -> None:
-        self._judge(batch, "test", self.test_iou, self.test_loss)
+        self._evaluate(batch, "test", self.test_iou, self.test_loss)
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val", self.val_iou)
+        self._log_metrics("val", self.val_iou)
 
     def on_test_epoch_end(self) -> None:
-        self._report("test", self.test_iou)
+        self._log_metrics("test", self.test_iou)
 
     def predict_step(self, batch: PredictionBatch, index: int) -> list[dict[str, Any]]:
         """Return the name of each image and the class index of every pixel, uint8 [H, W]."""
         return [
-            {"image": name, "mask": self.name_pixels(image)}
+            {"image": name, "mask": self.predict_mask(image)}
             for name, image in zip(batch.names, batch.images, strict=True)
         ]
 
@@ -156,7 +156,7 @@ class Segmentation(Task):
         y = self._out(x) if self.window is None else slide(self._out, x, self.window)
         return _resize(y, size)
 
-    def name_pixels(self, image: Tensor) -> Tensor:
+    def predict_mask(self, image: Tensor) -> Tensor:
         """Return the index of the class with the highest score: [3, H, W] in [0, 1] → uint8 [H, W]."""
         return self.scores(image[None])[0].argmax(0).to(torch.uint8)
 
@@ -164,7 +164,7 @@ class Segmentation(Task):
         y: Tensor = self.net(x)["out"]
         return y
 
-    def _judge(self, batch: SegmentationBatch, stage: str, iou: MeanIoU, loss: MeanMetric) -> None:
+    def _evaluate(self, batch: SegmentationBatch, stage: str, iou: MeanIoU, loss: MeanMetric) -> None:
         # One image at a time: sizes differ, and a whole image of Cityscapes takes gigabytes.
         for image, mask in zip(batch.images, batch.masks, strict=True):
             scores = self.scores(image[None])
@@ -173,17 +173,17 @@ class Segmentation(Task):
         # A metric, because Lightning's own mean is wrong if the processes have different numbers of images.
         self.log(f"{stage}/loss", loss, batch_size=len(batch.images))
 
-    def _report(self, stage: str, iou: MeanIoU) -> None:
+    def _log_metrics(self, stage: str, iou: MeanIoU) -> None:
         figures = iou.compute()
         iou.reset()
         self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
 
-    def _show(self, images: Sequence[Tensor]) -> None:
+    def _log_pictures(self, images: Sequence[Tensor]) -> None:
         """Log the first images with their predicted classes to TensorBoard."""
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for number, image in enumerate(images[:PICTURES]):
-                    picture = draw_classes(image, self.name_pixels(image), self.eval_transform.colors)
+                    picture = draw_classes(image, self.predict_mask(image), self.eval_transform.colors)
                     logger.experiment.add_image(f"val/{number}", picture, self.global_step)
 
 

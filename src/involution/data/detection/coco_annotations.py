@@ -116,7 +116,7 @@ class _Packed:
     def __init__(self, segmentations: bool) -> None:
         self.ids, self.image_ids, self.category_ids = array("q"), array("q"), array("q")
         self.boxes, self.areas, self.is_crowd = array("d"), array("d"), array("b")
-        self.segmentations, self.ends, self.keep = bytearray(), array("q"), segmentations
+        self.segmentations, self.ends, self.keep_segmentations = bytearray(), array("q"), segmentations
 
     def parse(self, file: Path) -> Any:
         """Parse JSON. In the result, annotations are None and images are tuples (id, name, height, width)."""
@@ -143,7 +143,7 @@ class _Packed:
         self.boxes.extend(entry["bbox"])
         self.areas.append(entry["area"])
         self.is_crowd.append(entry.get("iscrowd", 0))
-        if self.keep:
+        if self.keep_segmentations:
             self.segmentations += pickle.dumps(entry.get("segmentation"), protocol=5)
         self.ends.append(len(self.segmentations))
         return None

@@ -45,7 +45,7 @@ class _SAN2d(nn.Module):
         value = self._reflect(self.value(x))
         return window.aggregate(value, self.kernel(x), [1, 1], [0, 0], [1, 1])
 
-    def _near(self, x: Tensor) -> Tensor:
+    def _neighbors(self, x: Tensor) -> Tensor:
         return window.neighbors(self._reflect(x), [self.kernel_size, self.kernel_size])
 
     def _reflect(self, x: Tensor) -> Tensor:
@@ -91,9 +91,9 @@ class SANPairwise2d(_SAN2d):
 
     def kernel(self, x: Tensor) -> Tensor:
         position = self.position(window.grid(x.shape[2], x.shape[3], x).flip(0)[None])
-        position = (position[:, :, None, None] - self._near(position)).expand(len(x), -1, -1, -1, -1, -1)
+        position = (position[:, :, None, None] - self._neighbors(position)).expand(len(x), -1, -1, -1, -1, -1)
         query, key = self.query(x), self.key(x)
-        relation = torch.cat([query[:, :, None, None] - self._near(key), position], 1)  # [B, C/16 + 2, K, K, H, W]
+        relation = torch.cat([query[:, :, None, None] - self._neighbors(key), position], 1)  # [B, C/16 + 2, K, K, H, W]
         taps_by_pixels = relation.flatten(4).flatten(2, 3)  # the MLP treats every tap of every pixel as a pixel
         logits = self.mlp(taps_by_pixels).unflatten(2, relation.shape[2:4]).unflatten(4, relation.shape[4:])
         return window.softmax(logits, x.dtype)
@@ -124,5 +124,5 @@ class SANPatchwise2d(_SAN2d):
         )
 
     def kernel(self, x: Tensor) -> Tensor:
-        seen = torch.cat([self.query(x), self._near(self.key(x)).flatten(1, 3)], 1)
+        seen = torch.cat([self.query(x), self._neighbors(self.key(x)).flatten(1, 3)], 1)
         return self.mlp(seen).unflatten(1, (self.groups, self.kernel_size, self.kernel_size))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import register_model, register_notrace_module
 from torch import Tensor, nn
 
@@ -80,7 +80,7 @@ class AxialResNet(Stages):
         **kwargs: Any,
     ) -> None:
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        rates = iter(torch.linspace(0, drop_path_rate, sum(DEPTHS), device="cpu").tolist())
+        rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(DEPTHS)))
         widths = [int(multiplier * width) for width in WIDTHS]
         channels, size = in_chans, img_size
         stages: list[nn.Sequential] = []

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import register_model
 from torch import Tensor, nn
 
@@ -79,7 +79,7 @@ class InvertedRedNet(Stages):
     ) -> None:
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         depths = plan(depth, DEPTHS)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         channels, width = scale_widths((STEM_WIDTH, base_width or plan(depth, BASE_WIDTHS)), width_factor)
         stem_width = channels
         stages: list[list[nn.Module]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, calculate_drop_path_rates
 from timm.models import register_model, register_notrace_module
 from torch import Tensor, nn
 
@@ -77,7 +77,7 @@ class SAN(Stages):
             raise ValueError(f"attention: expected one of {sorted(ATTENTIONS)}, got {attention!r}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         depths = plan(depth, DEPTHS)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stem_width, *widths = scale_widths((STEM_WIDTH, *WIDTHS), width_factor)
         channels = stem_width
         stages: list[nn.Sequential] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.layers import DropPath, get_act_layer, get_norm_layer
+from timm.layers import DropPath, calculate_drop_path_rates, get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from involution.layers.norm import NormActSequential, norm_act
@@ -121,7 +121,7 @@ class Trunk(Stages):
         stem_pool = stem_pool and stem_stride == 4
         stages: list[nn.Sequential] = []
         reductions = []
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        rates: Any = iter(calculate_drop_path_rates(drop_path_rate, sum(depths)))
         stem_width, *widths = scale_widths((STEM_WIDTH, *WIDTHS), width_factor)
         mids = scale_widths(mid_widths, width_factor)
         channels, net_stride, dilation = stem_width, stem_stride, 1

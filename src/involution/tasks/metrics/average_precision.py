@@ -55,8 +55,8 @@ class AveragePrecision(MeanAveragePrecision):
         """Add a batch of detections, as returned by torchvision's detectors, and targets."""
         masks = "segm" in self.iou_type
         binary = [{**f, "masks": f["masks"][:, 0] > THRESHOLD} if masks else f for f in found]
-        there = [{**t, "masks": t["masks"].bool()} if masks else t for t in targets]
-        super().update(binary, there)
+        truth = [{**t, "masks": t["masks"].bool()} if masks else t for t in targets]
+        super().update(binary, truth)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the metrics as `box_ap`, `box_ap50`, … and `mask_ap`, …, from 0 to 1, or −1 without such objects."""
