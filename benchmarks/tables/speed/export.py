@@ -37,4 +37,34 @@ def startup() -> str:
     return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
 
 
-BLOCKS = {"formats": formats, "startup": startup}
+def onnx() -> str:
+    """Return the size of the graph, the time against eager and the largest difference of every network."""
+    record = load("speed/cpu/onnx")
+    lines = []
+    for row in record.rows:
+        figures = [str(row["nodes"]), f"{row['file_mib']:.0f}", spread(row), f"{row['eager_ms']:.2f}"]
+        lines.append([f"`{row['network']}`", *figures, f"{row['ratio']:.2f}", f"{row['relative']:.0e}"])
+    header = ["network", "nodes", "file, MiB", "time, ms (quartiles)", "eager, ms", "against eager", "difference"]
+    settings = record.settings
+    shapes = "; ".join(" x ".join(map(str, shape)) for shape in settings["shapes"])
+    details = (
+        f"time of {' x '.join(map(str, settings['timed']))}, largest difference relative to the output of {shapes}"
+    )
+    return markdown(header, lines) + where(record, f"onnxruntime {settings['onnxruntime']}", "medians", details)
+
+
+def int8() -> str:
+    """Return time and accuracy of int8 beside the other forms."""
+    record = load("speed/cpu/int8")
+    labels = {**LABELS, "prepared, bfloat16": "PyTorch, `prepare`, bfloat16", "int8": "int8, torchao"}
+    lines = []
+    for row in record.rows:
+        agreement = [f"{row['relative_difference']:.1e}", f"{row['same_class']:.0%}"]
+        lines.append([labels[row["form"]], spread(row), f"{row['ratio']:.2f}", *agreement])
+    header = ["form", "time, ms (quartiles)", "against eager", "difference of logits", "same class"]
+    settings = record.settings
+    details = (settings["network"], "batch 1", f"torchao {settings['torchao']}", "medians")
+    return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
+
+
+BLOCKS = {"formats": formats, "int8": int8, "onnx": onnx, "startup": startup}
