@@ -28,6 +28,22 @@ def test_a_checkpoint_replaces_the_one_before(saved):
     assert torch.load(saved) == {"step": 2}
 
 
+def test_only_checkpoints_of_the_run_are_removed(tmp_path):
+    """A resumed checkpoint names those that Lightning removes when it saves better ones."""
+    files = AtomicCheckpointIO()
+    for name in ("runs/old.ckpt", "runs/new.ckpt"):
+        files.save_checkpoint({"step": 1}, tmp_path / name)
+    others = [tmp_path / name for name in ("other.ckpt", "runs/notes.txt", "runs/folder/a.txt")]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("of somebody else")
+    for path in (*others, tmp_path / "runs/folder", tmp_path / "runs/../other.ckpt", f"local://{others[0]}"):
+        files.remove_checkpoint(path)
+    assert all(other.exists() for other in others)
+    files.remove_checkpoint(str(tmp_path / "runs/old.ckpt"))
+    assert [path.name for path in (tmp_path / "runs").glob("*.ckpt")] == ["new.ckpt"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full stands for a full disk")
 def test_a_full_disk(saved):
     (saved.parent / ".last.ckpt.part").symlink_to("/dev/full")

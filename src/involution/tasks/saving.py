@@ -18,12 +18,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     A file with the name of the checkpoint is therefore always complete. Lightning's own writer uses the folder for
     temporary files, which may be on another file system, and does not flush.
 
+    Only checkpoints in the folder of the one that was saved last are removed: Lightning takes the paths of those that
+    it replaces from the checkpoint that a run resumes, and would remove any file or folder that it names.
+
     Raises:
         OSError: the disk is full, the permission is missing or the folder cannot be created. The message names the
             checkpoint. Earlier checkpoints are unchanged.
     """
 
+    folder: str | None = None
+
+    def remove_checkpoint(self, path: Any) -> None:
+        if _folder(path) == self.folder and str(path).endswith(".ckpt"):
+            super().remove_checkpoint(path)
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        self.folder = _folder(path)
         if "://" in str(path):  # object stores write objects atomically
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -48,6 +58,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )
             failure.errno = error.errno
             raise failure from error
+
+
+def _folder(path: Any) -> str:
+    return os.path.dirname(path) if "://" in str(path) else str(Path(path).resolve().parent)
 
 
 def _write(file: BinaryIO, data: memoryview) -> None:
