@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -157,6 +158,46 @@ def test_code_does_not_run(tmp_path, write):
     with pytest.raises(ValueError, match=r"expected a file of weights without code, got .*bad.pth"):
         read_weights(path)
     assert not (tmp_path / "written").exists()
+
+
+def test_a_pickle_takes_no_memory_for_entries_that_it_only_claims(tmp_path):
+    """The unpickler in C takes 16 bytes for each number below the largest that an object is remembered by."""
+    (tmp_path / "w.pdparams").write_bytes(b"\x80\x02Nr" + (2**24).to_bytes(4, "little") + b".")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="expected a file of weights without code"):
+        read_weights(tmp_path / "w.pdparams")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_another_protocol_is_read_without_a_warning(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "w.pth", pickle_protocol=3)
+    assert same(read_weights(tmp_path / "w.pth").weights)
+
+
+def around(value, levels, copies=1):
+    for _ in range(levels):
+        value = [value] * copies
+    return value
+
+
+def inside_itself():
+    value = {}
+    value["a"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [around("x", 30, copies=10), inside_itself(), around("x", 200), ["x" * 10**5] * 200, 10**30],
+    ids=["many times", "in itself", "deep", "long", "large"],
+)
+def test_facts_that_nobody_could_walk_or_print(tmp_path, facts):
+    """A few bytes in a pickle are any number of values, if lists contain a list many times."""
+    torch.save({"state_dict": WEIGHTS, "hyper_parameters": facts}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"checkpoint: expected a few plain hyper_parameters, got .*w.pth with more"):
+        read_weights(tmp_path / "w.pth")
 
 
 def test_safetensors_of_other_facts(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from involution.cli.errors import Parser, UserError
+from involution.cli.yaml_values import load_yaml
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -51,7 +52,7 @@ def _option(pair: str) -> tuple[str, Any]:
     if not equals or not key.isidentifier():
         raise UserError(f"--set: expected KEY=VALUE, got {pair!r}")
     try:
-        return key, yaml.safe_load(value)
+        return key, load_yaml(value)
     except yaml.YAMLError:
         raise UserError(f"--set: expected a number, word, list or mapping for {key}, got {value!r}") from None
 

@@ -1,7 +1,7 @@
 """Read `.pdparams` files without Paddle.
 
 Paddle pickles a dictionary of NumPy arrays. This unpickler allows only the parts of such an array, and builds tensors
-from the bytes itself.
+from the bytes itself. It is written in Python: the one in C takes memory for as many entries as a small file claims.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from involution.weights.paddle import read_paddle
+from involution.weights.plain import is_small
 from involution.weights.pretrained import locate
 
 # `torch.save` before 1.6 starts with this number, pickled; other pickles are read as Paddle's.
@@ -54,7 +56,8 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
     if not path.is_file():
         raise ValueError(f"{argument}: expected a file, got {path}, which does not exist")
     try:
-        saved = _load(path)
+        with warnings.catch_warnings(action="ignore"):  # of unusual protocols
+            saved = _load(path)
     except Exception as error:  # a damaged or hostile file makes the readers raise errors of almost any kind
         reason = f"expected a file of weights without code, got {path}, which is damaged or another kind of file"
         raise ValueError(f"{argument}: {reason}") from error
@@ -66,7 +69,10 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
         found = f"{wrong[0]!r}, which is not a plain tensor" if wrong else "nothing"
         raise ValueError(f"{argument}: expected weights by name, got {path} with {found}")
     state = saved if weights is not saved else {}
-    return Saved({key: value.detach() for key, value in weights.items()}, state.get("hyper_parameters"), state)
+    facts = state.get("hyper_parameters")
+    if not is_small(facts):
+        raise ValueError(f"{argument}: expected a few plain hyper_parameters, got {path} with more than can be printed")
+    return Saved({key: value.detach() for key, value in weights.items()}, facts, state)
 
 
 def _plain(name: object, value: object) -> bool:

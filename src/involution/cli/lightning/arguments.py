@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import lightning
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,6 +21,9 @@ from involution.cli.errors import UserError, did_you_mean
 from involution.cli.lightning.messages import explain
 from involution.cli.lightning.options import SPELLINGS
 from involution.cli.lightning.recipes import RECIPES
+from involution.cli.yaml_values import load_yaml
+
+LARGEST = 2**20  # bytes of a configuration
 
 
 def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
@@ -31,9 +36,26 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
     for path in _configurations(arguments):
         _check_configuration(path)
     try:
-        return parser.parse_args(arguments)
+        config = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(explain(str(error), _options(parser, arguments))) from error
+    for path in _class_paths(config):
+        if not isinstance(resolve_name(path), type):  # jsonargparse would call any function for an optimizer
+            raise UserError(f"class_path: expected the name of a class, got {path!r}")
+    return config
+
+
+def _class_paths(value: Any) -> Iterator[str]:
+    """Yield every `class_path` of a configuration."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _class_paths(item)
+    elif isinstance(value, Namespace | dict):
+        for name, item in (vars(value) if isinstance(value, Namespace) else value).items():
+            if name == "class_path" and isinstance(item, str):
+                yield item
+            else:
+                yield from _class_paths(item)
 
 
 @contextmanager
@@ -103,8 +125,10 @@ def _check_configuration(path: str) -> None:
         raise UserError(
             f"--config: expected a file or one of `involution recipes`, got {path}, which is not a file{hint}"
         )
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise UserError(f"--config: expected at most {LARGEST >> 10} KiB, got {path} of {size >> 10} KiB")
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise UserError(f"--config: expected a YAML file, got {path}, which is no text") from None
     except yaml.YAMLError as error:
