@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from involution.data import ClassificationEvalTransform, ImageDataset, ImageFiles
-from involution.data.files import CorruptImageError, find_images, read_image
+from involution.data.files import CorruptImageError, find_images, read_image, read_values
 
 
 def test_pixels_come_back(tmp_path):
@@ -89,6 +89,31 @@ def test_a_truncated_image(truncated):
         ValueError, match=r"image: expected a file that can be decoded, got .*truncated.jpg \(.*truncat"
     ):
         read_image(truncated)
+
+
+def test_what_pillow_says_of_a_corrupt_file_is_in_the_error_alone(tmp_path, recwarn):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:20])
+    with pytest.raises(CorruptImageError):
+        read_image(tmp_path / "a.tif")
+    assert not recwarn
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"image: expected a file that can be read, got .*a.png, which is a folder, p"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_mask_of_another_size_is_not_decoded(truncated):
+    with pytest.raises(ValueError, match=r"mask: expected .* the size 5 x 5 of its image, got .* of 64 x 64"):
+        read_values(truncated, (5, 5))
+
+
+def test_a_mask_of_a_format_that_starts_a_program(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n%%EndComments\n%%EOF\n")
+    with pytest.raises(CorruptImageError, match="cannot identify image file"):
+        read_values(tmp_path / "a.png", (5, 5))
 
 
 def test_paths_without_images(tmp_path):

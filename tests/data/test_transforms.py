@@ -30,6 +30,16 @@ def test_preprocessing_differs_from_an_antialiased_resize():
     assert np.abs(np.asarray(smooth).astype(int) - ours.movedim(0, 2).numpy()).mean() > 25
 
 
+@pytest.mark.parametrize("size", [(2, 60_000), (60_000, 2)])
+def test_of_a_line_of_pixels_the_middle_is_evaluated(size):
+    """Resized in whole, this one would have 2048 x 61 million pixels."""
+    image = photograph(*size)
+    long = size.index(60_000)
+    middle = image.narrow(1 + long, 30_000 - 32, 64)
+    eval_transform = ClassificationEvalTransform(resize=2048, crop=64, channels=3)
+    assert eval_transform(image).equal(eval_transform(middle))
+
+
 @pytest.mark.parametrize("size", [(224, 224), (33, 500), (500, 33)])
 def test_training_crops_have_one_size_and_range(size):
     crops = torch.stack([random_resized_crop(48)(photograph(*size)) for _ in range(8)])

@@ -80,8 +80,19 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
         ({"eval_transform": {"resize": 32}}, "checkpoint: expected arguments of Classification"),
         (
             {"eval_transform": {"resize": 100_000, "crop": 32, "channels": 3}},
-            "with eval_transform of resize 100000, more than 4096",
+            "with eval_transform of resize 100000, more than 2048",
         ),
+        *(
+            (
+                {"eval_transform": {"resize": 32, "crop": crop, "channels": 3}},
+                f"of crop {crop}, which is no whole number",
+            )
+            for crop in (True, 32.5)
+        ),
+        ({"eval_transform": {"resize": 32, "crop": 32, "channels": float("nan")}}, "not names and plain values"),
+        ({"options": {"stem_stride": 1, "drop_rate": "x"}}, "checkpoint: expected arguments of Classification in .*"),
+        ({"options": {"stem_stride": 1, "drop_rate": 2}}, "checkpoint: .* expected 0 to 1, got 2"),
+        ({"options": {"group_channels": 0.5}}, "checkpoint: expected arguments of Classification in .*"),
         (
             {"eval_transform": {"resize": 32, "crop": 32, "channels": 4}},
             "expected the weights of the network, got .* stem.0.conv.weight",

@@ -24,6 +24,8 @@ EXTRAS = {
 # The pattern of messages about arguments, in the library and in the command line.
 _GRAMMAR = re.compile(r"\S.*: expected .*, got ", re.DOTALL)
 
+_LONGEST = 2000  # characters of a message
+
 # Text that jsonargparse adds around the reason: the types that it tried, and the value that it received.
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value", "- 'NoneType'")
 
@@ -69,6 +71,21 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("Caught ValueError in DataLoader worker process 0.\nOriginal Traceback\nValueError: why"))
     'why'
     """
+    text = printable(_message(error))
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def printable(text: str) -> str:
+    r"""Return text with escapes in place of characters that a terminal would obey or could not print.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,16 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         ValueError: the file does not exist, cannot be read or has more than `MAX_PIXELS`; the message names it.
         CorruptImageError: the file cannot be decoded completely.
     """
+    if not Path(path).is_file() and Path(path).exists():  # a pipe would be waited for
+        raise ValueError(f"image: expected a file that can be read, got {path}, which is a folder, pipe or device")
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             return pil_to_tensor(_eight_bits(ImageOps.exif_transpose(file)).convert("RGB" if channels == 3 else "L"))
     except FileNotFoundError:
         raise ValueError(f"image: expected a file, got {path}, which does not exist") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise ValueError(f"image: expected at most {MAX_PIXELS:,} pixels, got {path} with more") from None
     except Exception as error:  # Pillow raises almost any type for a corrupt file
         if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
@@ -84,14 +87,17 @@ def read_values(path: str | Path, size: Sequence[int]) -> np.ndarray:
     if not Path(path).is_file():
         raise ValueError(f"mask: expected a file for every image, got no {path}")
     try:
-        with Image.open(path) as file:
-            values = np.array(file)
+        with Image.open(path, formats=FORMATS) as file:
+            shape: tuple[int, ...] = (file.height, file.width)
+            if shape == tuple(size):  # any other is not decoded
+                values = np.array(file)
+                shape = values.shape
     except Exception as error:  # Pillow raises almost any type for a corrupt file
         if isinstance(error, OSError) and error.errno is not None:  # of the drive, not of the content
             raise ValueError(f"mask: expected a file that can be read, got {path} ({error.strerror})") from None
         raise CorruptImageError(f"mask: expected a file that can be decoded, got {path} ({error})") from None
-    if values.shape != tuple(size):
-        got = " x ".join(map(str, values.shape))
+    if shape != tuple(size):
+        got = " x ".join(map(str, shape))
         raise ValueError(
             f"mask: expected one value per pixel and the size {size[0]} x {size[1]} of its image, got {path} of {got}"
         )

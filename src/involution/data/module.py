@@ -20,6 +20,9 @@ from involution.data.transforms import EvalTransform
 Split = Literal["train", "val", "test"]
 
 
+MOST_WORKERS = 1024  # more would take the machine down
+
+
 class DataModule(LightningDataModule):
     """Base class of the data modules. Subclasses define the source of each split; this class makes the batches.
 
@@ -52,6 +55,8 @@ class DataModule(LightningDataModule):
             raise ValueError(f"batch_size: expected a positive number, got {batch_size}")
         if num_workers is not None and num_workers < 0:
             raise ValueError(f"num_workers: expected a number of processes or null, got {num_workers}")
+        if num_workers is not None and num_workers > MOST_WORKERS:
+            raise ValueError(f"num_workers: expected at most {MOST_WORKERS} processes, got {num_workers}")
         if max_corrupt_images < 0:
             raise ValueError(f"max_corrupt_images: expected at least 0, got {max_corrupt_images}")
         self.train_transform, self.eval_transform = train_transform, eval_transform

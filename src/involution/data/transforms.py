@@ -11,6 +11,9 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms import v2
 
+LONGEST = 32
+"""Ratio of the sides of an image, of which the middle is used if it is longer."""
+
 
 class EvalTransform:
     """Base class of the transforms for evaluation. They are dataclasses, whose fields are stored in checkpoints."""
@@ -54,6 +57,9 @@ class ClassificationEvalTransform(EvalTransform):
             raise ValueError(f"channels: expected 1 or 3, got {self.channels}")
 
     def image(self, image: Tensor) -> Tensor:
+        short = min(image.shape[-2:])
+        if max(image.shape[-2:]) > LONGEST * short:  # resized, a line of pixels would fill the memory
+            image = v2.functional.center_crop(image, [min(side, LONGEST * short) for side in image.shape[-2:]])
         image = v2.functional.resize(image, [self.resize], antialias=self.antialias)
         return v2.functional.center_crop(image, [self.crop, self.crop])
 

@@ -7,8 +7,10 @@ ignored. The number and the shapes of the weights are checked before the network
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,16 @@ from involution.weights import Saved, read_weights, require_fit, to_ours
 LEARNING = ("optimizer", "schedule", "label_smoothing", "mixup_alpha", "cutmix_alpha", "auxiliary_weight", "compile")
 """Arguments of tasks that prediction does not need."""
 
-LIMITS = {"resize": 4096, "crop": 4096, "min_size": 4096, "max_size": 8192, "fixed_size": 8192, "scale": 4}
+RESUMED = {
+    "pytorch-lightning_version": str,
+    "loops": Mapping,
+    "callbacks": Mapping,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""Parts of a checkpoint that a run needs to resume, and their types; what they contain are mappings."""
+
+LIMITS = {"resize": 2048, "crop": 2048, "min_size": 4096, "max_size": 8192, "fixed_size": 8192, "scale": 4}
 """Upper limits of the arguments that determine the size of images, in pixels or as a factor."""
 
 
@@ -61,30 +72,32 @@ def load_task(path: str | Path, argument: str = "checkpoint") -> Task:
     kind = task_class(saved.facts)
     arguments = _arguments(kind, saved.facts, f"{argument}: expected a checkpoint of `involution fit`, got {path}")
     weights = {name.removeprefix("net."): value for name, value in saved.weights.items()}
-    try:
-        with torch.device("meta"):
-            require_fit(_network(**arguments), weights, path, argument)
+    with _told(kind, arguments, path, argument), torch.device("meta"):
+        expected = _network(**arguments)
+    require_fit(expected, weights, path, argument)
+    with _told(kind, arguments, path, argument):
         task = kind(**arguments)
-    except ValueError:
-        raise
-    except Exception as error:  # with arbitrary values, a builder can raise almost any exception
-        facts = {name: value for name, value in arguments.items() if name not in LEARNING}
-        raise ValueError(
-            f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
-        ) from None
     task.net.load_state_dict(weights)
     return task
 
 
-def check_checkpoint(task: Task, saved: Saved, path: str | Path, argument: str = "checkpoint") -> None:
-    """Raise an error unless a checkpoint has the same task and the same network.
+def check_checkpoint(
+    task: Task, saved: Saved, path: str | Path, argument: str = "checkpoint", resume: bool = False
+) -> None:
+    """Raise an error unless a checkpoint has the same task and the same network, and if needed the state of a run.
 
     Raises:
-        ValueError: the task or the network differs; the message names the first difference.
+        ValueError: the task or the network differs, the message names the first difference; or the state is missing.
     """
-    kind = task_class(saved.facts)
-    if not isinstance(task, kind):
-        raise ValueError(f"{argument}: expected a checkpoint of {type(task).__name__}, got {path} of {kind.__name__}")
+    for name, kind in RESUMED.items() if resume else ():
+        state = (saved.state or {}).get(name)
+        parts = list(state.values() if isinstance(state, Mapping) else state if isinstance(state, list) else ())
+        whole = isinstance(state, kind) and all(isinstance(part, Mapping) for part in parts)
+        if not whole or (name == "loops" and "fit_loop" not in state):
+            raise ValueError(f"{argument}: expected the state of a run to resume, got {path} without {name}")
+    known = task_class(saved.facts)
+    if not isinstance(task, known):
+        raise ValueError(f"{argument}: expected a checkpoint of {type(task).__name__}, got {path} of {known.__name__}")
     task.check_same(saved.facts, argument, "the configuration")
     require_fit(task.net, {name.removeprefix("net."): value for name, value in saved.weights.items()}, path, argument)
 
@@ -113,6 +126,18 @@ def _network(network: str, classes: Sequence[str], eval_transform: Any, options:
     if builder := SEGMENTORS.get(kwargs.get("segmentor", "")):
         return builder(network, num_classes=len(classes), weights=LATER, **options or {})
     return create_network(network, len(classes), eval_transform["channels"], options or {})
+
+
+@contextmanager
+def _told(kind: type[Task], arguments: Mapping[str, Any], path: str | Path, argument: str) -> Iterator[None]:
+    """Name the file in the errors of builders, which raise almost any exception for arbitrary values."""
+    try:
+        yield
+    except Exception as error:
+        facts = {name: value for name, value in arguments.items() if name not in (*LEARNING, "classes")}
+        raise ValueError(
+            f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
+        ) from None
 
 
 def _arguments(kind: type[Task], facts: Mapping[str, Any], mistake: str) -> dict[str, Any]:
@@ -151,6 +176,8 @@ def _limit(values: Mapping[str, Any], name: str, mistake: str) -> None:
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, int | float) and not number <= limit:
                 raise ValueError(f"{mistake} with {name} of {key} {number}, more than {limit}")
+            if isinstance(number, bool) or (isinstance(number, float) and key != "scale"):
+                raise ValueError(f"{mistake} with {name} of {key} {number}, which is no whole number")
 
 
 def _plain(value: object) -> bool:
@@ -158,4 +185,4 @@ def _plain(value: object) -> bool:
         return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
     if isinstance(value, list | tuple):
         return all(map(_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))

@@ -59,6 +59,8 @@ class Classification(Task):
         cutmix_alpha: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
         channels = eval_transform["channels"]
         model = create_network(network, len(classes), channels, options or {})
         super().__init__(model, channels, optimizer, schedule, channels_last, compile, **kwargs)
@@ -132,9 +134,9 @@ def mixing(mixup_alpha: float, cutmix_alpha: float, num_classes: int) -> Callabl
     torchvision's functions draw from torch's random numbers, so that a resumed run draws the same as an uninterrupted
     one. Those of timm draw from NumPy's.
     """
-    if min(mixup_alpha, cutmix_alpha) < 0:
-        name = "mixup_alpha" if mixup_alpha < 0 else "cutmix_alpha"
-        raise ValueError(f"{name}: expected at least 0, got {min(mixup_alpha, cutmix_alpha)}")
+    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+        if not alpha >= 0:
+            raise ValueError(f"{name}: expected at least 0, got {alpha}")
     kinds = ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
     chosen = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
     return v2.RandomChoice(chosen) if chosen else None

@@ -43,6 +43,19 @@ def test_table(run, checkpoint, image_folder):
     assert outcome.out.count("\n") == 1
 
 
+def test_names_cannot_command_the_terminal(run, weights, image_folder, tmp_path):
+    import torch
+
+    saved = torch.load(weights, weights_only=True)
+    saved["hyper_parameters"]["classes"] = ["\x1b[2Jcat", "a\ndog"]
+    torch.save(saved, tmp_path / "names.ckpt")
+    image = (image_folder / "test/cat/0.png").rename(tmp_path / "\x1b]0;\udcff.png")
+    outcome = run("predict", image, "--checkpoint", tmp_path / "names.ckpt")
+    assert outcome.status == 0
+    assert "\\x1b]0;\\udcff.png" in outcome.out and "\\x1b[2Jcat" in outcome.out and "a\\ndog" in outcome.out
+    assert outcome.out.count("\n") == 1 and "\x1b" not in outcome.out
+
+
 def test_a_configuration_names_the_images(run, checkpoint, recipe, image_folder):
     settings = recipe()
     kept = [

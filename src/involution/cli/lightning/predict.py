@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser
 
-from involution.cli.errors import UserError
+from involution.cli.errors import UserError, printable
 from involution.cli.lightning.arguments import create_trainer, parse
 from involution.cli.lightning.options import asks_for_help, in_lightnings_spelling
 from involution.cli.lightning.progress import Progress
@@ -129,5 +129,7 @@ def _trainer(given: Any, kept: Summaries) -> Trainer:
 
 
 def _table(task: Task, summaries: Sequence[dict[str, Any]]) -> str:
-    width = max((len(s["image"]) for s in summaries), default=0)
-    return "\n".join(f"{s['image']:{width}}  {task.line(s)}" for s in summaries)
+    images = [printable(s["image"]) for s in summaries]
+    width = max(map(len, images), default=0)
+    lines = [printable(task.line(s)) for s in summaries]
+    return "\n".join(f"{image:{width}}  {line}" for image, line in zip(images, lines, strict=True))

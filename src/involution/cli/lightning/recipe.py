@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, get_args
 
 import torch
+from jsonargparse import Namespace
 from jsonargparse._typehints import ActionTypeHint
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -85,6 +86,9 @@ class Recipe(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parse(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if isinstance(seed, int) and not 0 <= seed < 2**32:
+            raise UserError(f"seed: expected 0 to {2**32 - 1}, got {seed}")
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration unchanged: the task compares itself with the checkpoint and reports differences."""
@@ -108,7 +112,7 @@ class Recipe(LightningCLI):
             load_weights(self.model, self.saved, path)
             self.config_init[self.subcommand].ckpt_path = None
         elif self.saved is not None:
-            check_checkpoint(self.model, self.saved, path)
+            check_checkpoint(self.model, self.saved, path, resume=self.subcommand == "fit")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to CSV and TensorBoard and show progress, unless the configuration specifies otherwise."""
@@ -178,6 +182,8 @@ def _recipe(command: str) -> type[Recipe]:
 
 def _check_trainer(given: Any) -> None:
     """Reject settings that Lightning accepts but then ignores, or that make it wait forever."""
+    if not isinstance(given, Namespace):
+        raise UserError(f"trainer: expected arguments by name, got {given!r}")
     if given.max_steps == 0:
         raise UserError("trainer.max_steps: expected a positive number or -1, got 0")
     if given.limit_train_batches == 0:

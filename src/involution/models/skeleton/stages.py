@@ -48,6 +48,8 @@ class Stages(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= drop_rate <= 1:
+            raise ValueError(f"drop_rate: expected 0 to 1, got {drop_rate}")
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
