@@ -29,7 +29,7 @@ from involution.weights import Saved, read_weights, require_fit, to_ours
 LEARNING = ("optimizer", "schedule", "label_smoothing", "mixup_alpha", "cutmix_alpha", "auxiliary_weight", "compile")
 """Arguments of tasks that prediction does not need."""
 
-RESUMED = {
+RESUMED: dict[str, type] = {
     "pytorch-lightning_version": str,
     "loops": Mapping,
     "callbacks": Mapping,
