@@ -107,7 +107,7 @@ def test_arguments(run, arguments, message):
         ({"data__root": "gone"}, "root: expected a folder, got gone, which is not a folder"),
         ({"data__num_workers": 10**5}, "num_workers: expected at most 1024 processes, got 100000"),
         ({"model__label_smoothing": 5}, "label_smoothing: expected 0 to 1, got 5"),
-        ({"model__mixup_alpha": "nan"}, "mixup_alpha: expected at least 0, got nan"),
+        ({"model__mixup_alpha": ".nan"}, "mixup_alpha: expected at least 0, got nan"),
         ({"data__batch_size": 0}, "batch_size: expected a positive number, got 0"),
         ({"trainer__max_epochs": -1}, "max_epochs: expected at least 1, .* got -1"),
         ({"trainer__devices": 0}, "devices"),
@@ -129,33 +129,6 @@ def test_an_unknown_key_in_a_configuration(run, recipe, tmp_path):
     }.items():
         (tmp_path / "wrong.yaml").write_bytes(content)
         assert complains(run("fit", *recipe(), "--config", tmp_path / "wrong.yaml"), message)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("trainer: " + "[" * 3000 + "]" * 3000, r"--config: expected a YAML file, got .*\(nested too deeply\)"),
-        ("a: &a [x]\nb: [" + "*a," * 30 + "]", r"--config: expected a YAML file, got .*\(more than 20 aliases\)"),
-        ("x" * 2**20 + "x", r"--config: expected at most 1024 KiB, got .*evil.yaml of 1024 KiB"),
-        ("model: !!python/object/apply:os.mkdir [run]", "--config: expected a YAML file, got .*python/object"),
-        (
-            "model: {init_args: {optimizer: {class_path: os.mkdir, init_args: {path: run}}}}",
-            "class_path: expected the name of a class, got 'os.mkdir'",
-        ),
-        ("model: {class_path: os.mkdir, init_args: {path: run}}", "--model"),
-        ("seed_everything: -5", "seed: expected 0 to 4294967295, got -5"),
-        ("trainer: null", "trainer: expected arguments by name, got None"),
-    ],
-    ids=str,
-)
-def test_configurations_of_an_enemy(run, recipe, tmp_path, content, message):
-    (tmp_path / "evil.yaml").write_text(content)
-    assert complains(run("fit", *recipe(), "--config", tmp_path / "evil.yaml"), message)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_rate_that_the_optimizer_refuses(run, recipe):
-    assert complains(run("fit", *recipe(model__optimizer__lr="nan")), "optimizer: .* got Invalid learning rate: nan")
 
 
 def test_a_recipe_value_that_is_missing(run, recipe, configs, tmp_path):
@@ -291,17 +264,6 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("loops", {}), ("callbacks", 5), ("optimizer_states", [5]), ("lr_schedulers", None)],
-    ids=str,
-)
-def test_a_checkpoint_that_no_run_can_resume(run, recipe, broken, name, value):
-    path = broken(lambda saved: saved.update({name: value}))
-    message = f"checkpoint: expected the state of a run to resume, got .*broken.ckpt without {name}"
-    assert complains(run("fit", *recipe(), "--ckpt_path", path), message)
-
-
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_checkpoints_with_a_part_that_is_wrong(run, recipe, broken, image_folder, command, change):
@@ -313,12 +275,6 @@ def test_checkpoints_with_a_part_that_is_wrong(run, recipe, broken, image_folder
 def test_a_folder_in_place_of_a_checkpoint(run, tmp_path):
     outcome = run("predict", "a.png", "--ckpt_path", tmp_path)
     assert complains(outcome, "checkpoint: expected a file of weights, got .*, which is a folder")
-
-
-def test_a_message_is_short_and_cannot_command_the_terminal(run, tmp_path):
-    outcome = run("predict", "a.png", "--checkpoint", "\x1b[2J\n" + "x" * 9000)
-    assert complains(outcome, r"\\x1b.2J.*x … x+: File name too long")
-    assert len(outcome.err) < 2100
 
 
 @pytest.mark.parametrize("command", ["fit", "predict"])

@@ -93,7 +93,7 @@ def check_checkpoint(
         state = (saved.state or {}).get(name)
         parts = list(state.values() if isinstance(state, Mapping) else state if isinstance(state, list) else ())
         whole = isinstance(state, kind) and all(isinstance(part, Mapping) for part in parts)
-        if not whole or (name == "loops" and "fit_loop" not in state):
+        if not whole or (name == "loops" and "fit_loop" not in (state or ())):
             raise ValueError(f"{argument}: expected the state of a run to resume, got {path} without {name}")
     known = task_class(saved.facts)
     if not isinstance(task, known):

@@ -40,7 +40,8 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
     except argparse.ArgumentError as error:
         raise UserError(explain(str(error), _options(parser, arguments))) from error
     for path in _class_paths(config):
-        if not isinstance(resolve_name(path), type):  # jsonargparse would call any function for an optimizer
+        # jsonargparse would call any function for an optimizer; names without a module are those of our classes.
+        if "." in path and not isinstance(resolve_name(path), type):
             raise UserError(f"class_path: expected the name of a class, got {path!r}")
     return config
 
