@@ -33,7 +33,7 @@ def run(options: Options) -> Measured:
 def _memory(network: str, case: Case, here: bool) -> float:
     if here:
         return memory(network, case.batch, case.size)
-    return float(in_new_process("benchmarks.speed.training", "memory", network, case.batch, case.size))
+    return float(in_new_process("benchmarks.training.step", "memory", network, case.batch, case.size))
 
 
 def memory(network: str, batch: int, size: int) -> float:
