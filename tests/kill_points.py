@@ -9,14 +9,13 @@ its name. Prints a line per point and ends with status 1 unless all weights are 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import tempfile
-import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,8 @@ from involution.tasks import Classification, saving
 
 BATCHES, EPOCHS, EVERY = 5, 3, 2  # checkpoints fall into the middle of epochs and on their ends
 STEPS = BATCHES * EPOCHS
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([Path(__file__).stem])
 
 
 class KillPoint(NamedTuple):
@@ -112,34 +113,25 @@ def install(point: KillPoint) -> None:
     Classification.training_step, saving._write, os.replace = training_step, writing, renaming
 
 
-def in_child(work: Callable[[], int]) -> int:
-    """Run in a forked process, which saves the imports; return its exit status, negative for a signal."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            torch.set_num_threads(1)
-            warnings.simplefilter("default")  # tests turn warnings into errors
-            status = work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def train(config: Path, arguments: tuple[str, ...], point: KillPoint | None) -> None:
+    """Train up to the point, and exit."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("default")  # tests turn warnings into errors
+    if point is not None:
+        install(point)
+    sys.exit(main(["fit", f"--config={config}", "--json", *arguments]))
 
 
-def fit(config: Path, *arguments: str, point: KillPoint | None = None) -> int:
-    """Train in a process of its own, up to the point."""
+def fit(config: Path, *arguments: str, point: KillPoint | None = None) -> int | None:
+    """Train in a process of its own, up to the point; return its exit status, negative for a signal.
 
-    def work() -> int:
-        if point is not None:
-            install(point)
-        return main(["fit", f"--config={config}", "--json", *arguments])
-
-    return in_child(work)
+    Processes are forked by a server that has the imports and no threads: autograd refuses to run in a fork of a process
+    in which its threads have run.
+    """
+    process = SERVER.Process(target=train, args=(config, arguments, point))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def weights(config: Path) -> dict[str, torch.Tensor]:
