@@ -244,6 +244,13 @@ OTHERS = (
         "accuracy",
     ),
     Benchmark(
+        "denoising",
+        "How well do predicted kernels remove noise, beside a Gaussian filter?",
+        "benchmarks.accuracy.denoising",
+        ("demo/denoise.py", *FAMILY),
+        "accuracy",
+    ),
+    Benchmark(
         "camvid",
         "Which mean IoU do runs of configs/camvid.yaml reach?",
         "benchmarks.accuracy.camvid",

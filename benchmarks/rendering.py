@@ -14,7 +14,7 @@ from benchmarks.gpu import tables as gpu
 from benchmarks.measuring.record import ROOT
 from benchmarks.plots import accuracy, curves, latency
 from benchmarks.plots import study as study_plot
-from benchmarks.tables import complexity, detection, headline, segmentation, study, training
+from benchmarks.tables import complexity, denoising, detection, headline, segmentation, study, training
 from benchmarks.tables.speed import against, blocks, cpu, export, family, local_attention
 from benchmarks.tables.values import VALUES
 
@@ -25,6 +25,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     **blocks.BLOCKS,
     **complexity.BLOCKS,
     **cpu.BLOCKS,
+    **denoising.BLOCKS,
     **detection.BLOCKS,
     **export.BLOCKS,
     **family.BLOCKS,

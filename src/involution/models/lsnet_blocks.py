@@ -26,7 +26,8 @@ class LKP(nn.Module):
 
         w = GN(W₄ ReLU(W₃ D₇ₓ₇ ReLU(W₁ x)))
 
-    D is a depthwise convolution on half of the channels, and GN normalizes the nine values of a kernel over the image.
+    D is a depthwise convolution on half of the channels; W₁, D and W₃ have batch norms. GN normalizes the nine values
+    of a group over the whole image.
     """
 
     def __init__(self, channels: int, group_channels: int = 8, **factory: Any) -> None:
