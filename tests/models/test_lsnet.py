@@ -1,10 +1,9 @@
 """LSNet: the authors' values, names and shapes, every size, released checkpoints, timm's interface."""
 
-import math
-
 import pytest
 import timm
 import torch
+from sines import fill, image
 from timm.layers import create_feature_extractor, get_graph_node_names
 from torch.nn import functional as F
 
@@ -15,28 +14,6 @@ WIDTHS = {"lsnet_t": (64, 128, 256, 384), "lsnet_s": (96, 192, 320, 448), "lsnet
 DEPTHS = {"lsnet_t": (0, 2, 8, 10), "lsnet_s": (1, 2, 8, 10), "lsnet_b": (4, 6, 8, 10)}
 SHORT = {"depths": (0, 0, 2, 2)}
 """All kinds of blocks, once each."""
-
-
-def fill(model):
-    """Fill a state dict with the sines that the authors' values were made with."""
-    for i, (name, value) in enumerate(model.state_dict().items()):
-        if not value.is_floating_point():
-            continue
-        wave = torch.sin(0.37 * torch.arange(value.numel(), dtype=torch.float64) + 0.11 * i).view(value.shape)
-        if value.dim() > 1:
-            wave *= math.sqrt(2 * value.shape[0] / value.numel())
-        elif name.endswith(("running_var", "weight")):
-            wave = 1 + 0.1 * wave
-        else:
-            wave = 0.1 * wave
-        value.copy_(wave)
-    return model.eval()
-
-
-def image(height, width):
-    rows = torch.arange(1, height + 1, dtype=torch.float64)[:, None]
-    columns = torch.arange(1, width + 1, dtype=torch.float64)
-    return torch.stack([torch.sin(0.05 * rows * (c + 1)) * torch.cos(0.03 * columns) for c in range(3)])[None]
 
 
 def conv(name, out, per_group, size):

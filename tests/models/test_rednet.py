@@ -5,33 +5,12 @@ import math
 import pytest
 import timm
 import torch
+from sines import fill, image
 
 import involution.models  # noqa: F401  (registers the networks)
 
 DEPTHS = (26, 38, 50, 101, 152)
 ENTRIES = {26: 251, 38: 351, 50: 451, 101: 876, 152: 1301}
-
-
-def fill(model):
-    """Fill a state dict with the sines that the published values were made with."""
-    for i, (name, value) in enumerate(model.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue
-        wave = torch.sin(0.37 * torch.arange(value.numel(), dtype=torch.float64) + 0.11 * i).view(value.shape)
-        if value.dim() > 1:
-            wave *= math.sqrt(2 * value.shape[0] / value.numel())
-        elif name.endswith(("running_var", "weight")):
-            wave = 1 + 0.1 * wave
-        else:
-            wave = 0.1 * wave
-        value.copy_(wave)
-    return model.eval()
-
-
-def image(height, width):
-    rows = torch.arange(1, height + 1, dtype=torch.float64)[:, None]
-    columns = torch.arange(1, width + 1, dtype=torch.float64)
-    return torch.stack([torch.sin(0.05 * rows * (c + 1)) * torch.cos(0.03 * columns) for c in range(3)])[None]
 
 
 # Sums of stem output, stage 1, pooled features and logits, and the first four logits: the official classifier, float64.
