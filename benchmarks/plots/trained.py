@@ -28,7 +28,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = timm.create_model("rednet26", num_classes=50, **options)
     untrained = Network(model, trained.size, trained.mean.flatten().tolist(), trained.std.flatten().tolist())
-    photographs = [image for image in samples().values() if not bool((image == image[:1]).all())]
+    photographs = [samples()[name] for name in ("china", "flower")]
     networks = {"trained": trained, "untrained": untrained}
     looks = {name: [net.look(image, SIZE) for image in photographs] for name, net in networks.items()}
     maps: dict[str, list[Tensor]] = {

@@ -126,6 +126,8 @@ def test_it_loads_without_errors_and_asks_nobody_else(page, address):
 
 
 def test_layer_and_group_change_the_map(page):
+    page.choose("layer-a", "layer1.0.conv2")
+    page.wait(lambda: "layer=layer1.0.conv2" in page.browser.current_url)
     page.changes(["heat-a", "kernels-a"], lambda: page.choose("layer-a", "stem.1"))
     page.changes(["heat-a", "window-a"], lambda: page.choose("group-a", "1"))
     page.wait(lambda: "2 groups, window 3 x 3" in page.text("legend-a"))
@@ -133,9 +135,9 @@ def test_layer_and_group_change_the_map(page):
 
 def test_a_click_shows_the_kernels_of_that_pixel(page):
     page.choose("layer-a", "stem.1")
-    page.wait(lambda: "of 32" in page.text("legend-a"))
+    page.wait(lambda: "of 43" in page.text("legend-a"))
     page.changes(["heat-a", "kernels-a", "window-a"], lambda: page.click("heat-a", 0.26, 0.77))
-    page.wait(lambda: "row 24 of 32, column 12 of 48" in page.text("legend-a"))
+    page.wait(lambda: "row 33 of 43, column 8 of 32" in page.text("legend-a"))
 
 
 def test_a_click_on_a_small_map_chooses_its_layer_and_the_address_has_the_view(page):

@@ -8,8 +8,9 @@ from involution.explore import explorer as module
 from involution.explore import pictures
 from involution.explore.explorer import Explorer, Recent, Source, photograph, samples
 from involution.explore.network import Look
-from involution.explore.views import chosen_at, show
+from involution.explore.views import chosen_at, default_layer, first_view, show
 from involution.visualize import Generated, colors
+from involution.weights import PRETRAINED
 
 
 def test_the_network_sees_the_normalized_image(network, pictures):
@@ -135,7 +136,7 @@ def test_a_click_on_a_thumbnail_of_a_layer_chooses_it(explorer, view):
 
 def test_a_sample_fits_the_network_and_an_own_image_stays(weights):
     explorer = Explorer({"two.ckpt": weights}, samples())
-    color, grey = (explorer.images[name] for name in ("china", "digit 3"))
+    color, grey = (explorer.images[name] for name in ("koala", "digit 3"))
     source = Source(None, weights)
     assert (color.is_grey, grey.is_grey) == (False, True)
     assert explorer.fitting(source, color) is color
@@ -146,8 +147,37 @@ def test_a_sample_fits_the_network_and_an_own_image_stays(weights):
 
 def test_samples_are_photographs_and_digits():
     assert {name: tuple(pixels.shape) for name, pixels in samples().items()} == {
+        "koala": (3, 512, 384),
         "china": (3, 427, 640),
         "flower": (3, 427, 640),
         "digit 3": (3, 8, 8),
         "digit 8": (3, 8, 8),
     }
+
+
+def test_the_first_view_is_of_a_photograph_that_the_network_of_the_package_names_rightly():
+    explorer = Explorer(PRETRAINED, samples())
+    view = first_view(explorer)
+    assert view.image is explorer.images["koala"]
+    for size in (view.size, explorer.network(view.source).size):
+        shown = show(explorer, replace(view, size=size))
+        assert shown.classes[0][0] == "koala", shown.classes
+        assert len(shown.classes) == 5
+    assert explorer.network(view.source).size == 64
+
+
+def test_a_network_of_the_user_is_shown_first_and_at_its_own_size(weights):
+    view = first_view(Explorer({"two.ckpt": weights, **PRETRAINED}, samples()))
+    assert (view.source.checkpoint, view.size) == (weights, 0)
+
+
+def test_the_default_layer_is_the_fine_one_that_varies_most():
+    def maps(heat):
+        rows, columns = heat.shape
+        return Generated(heat.expand(1, 1, 1, 1, rows, columns), (rows, columns), (1, 1), (1, 1), (0, 0))
+
+    step = torch.tensor([-1.0, 1.0]).expand(16, 2)
+    layers = {"coarse": maps(step[:8]), "even": maps(torch.ones(16, 2)), "varied": maps(step), "same": maps(step + 9)}
+    look = Look(torch.zeros(3, 64, 8), layers, [])
+    assert default_layer(look) == "varied"
+    assert default_layer(replace(look, layers={"b": maps(step[:2]), "a": maps(step[:3])})) == "a"

@@ -23,6 +23,7 @@ from involution.models.recognition import REDNETS
 LOOKS = 2**28  # bytes of kernels in the cache, about a dozen images
 KEPT_NETWORKS = 4
 DENSE = ("faster_rcnn/rednet50/involution", "semantic_fpn/rednet50/involution")  # offered beside the classifiers
+PHOTOGRAPHS = Path(__file__).parent / "photographs"
 LARGEST = 1024  # longer side of a stored image, in pixels
 IMAGE_BYTES = 2**25
 """Largest uploaded image file; `involution.data.files.MAX_PIXELS` limits its pixels."""
@@ -167,8 +168,10 @@ def _without_folder(error: ValueError, path: Path | None) -> str:
 
 
 def samples() -> dict[str, Tensor]:
-    """Return the two photographs and two of the handwritten digits that are bundled with scikit-learn."""
+    """Return the photographs of the package and of scikit-learn, and two of scikit-learn's handwritten digits."""
     from sklearn.datasets import load_digits, load_sample_images
+
+    ours = {path.stem: read_image(path) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))}
 
     bundle, digits = load_sample_images(), load_digits()
     photographs = {
@@ -180,4 +183,4 @@ def samples() -> dict[str, Tensor]:
         f"digit {label}": image.expand(3, -1, -1).contiguous()
         for label, image in zip(digits.target[[3, 8]], grey, strict=True)
     }
-    return {**photographs, **drawn}
+    return {**ours, **photographs, **drawn}

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 
 from involution.explore.explorer import Explorer, Source, read_photograph
+from involution.explore.links import link, linked
 from involution.explore.pictures import shown_size
-from involution.explore.views import Shown, View, chosen_at, show
+from involution.explore.views import SIZES, Shown, View, chosen_at, first_view, show
 
 INTRODUCTION = """# Generated kernels
 An involution generates a kernel at every pixel. The map shows the sum of the kernels of one group of channels, red
 above zero, blue below. **Click a pixel** to show its kernels and their window on the image, **a small map or a
 kernel** to show its layer or group."""
 
+CREDITS = """<small>Samples: [koala](https://commons.wikimedia.org/wiki/File:Koala_Perth_Zoo.jpg) by BurningWell, public
+domain; of scikit-learn: [china](https://www.flickr.com/photos/danielbuechele/6061409035/) by danielbuechele and
+[flower](https://www.flickr.com/photos/vultilion/6056698931/) by vultilion,
+[CC BY 2.0](https://creativecommons.org/licenses/by/2.0/), and digits.</small>"""
+
 CSS = """
 .gradio-container {max-width: 1500px !important; margin: auto}
+.message:not(:has(p)) {display: none}
 .message p {margin: 0; padding: 8px 12px; border-left: 4px solid #b2182b; background: #fbeae6; color: #40080f}
 .legend {display: flex; align-items: center; gap: 8px; font-variant-numeric: tabular-nums}
 .legend i {flex: 1; height: 12px; background: linear-gradient(to right, #053061, #4393c3, #f7f7f7, #d6604d, #67001f)}
@@ -76,7 +82,7 @@ class Panel:
 
 def create_page(explorer: Explorer) -> gr.Blocks:
     """Return the page, to be launched by `serve`."""
-    start = View(explorer.readable(), next(iter(explorer.images.values())))
+    start = first_view(explorer)
     page = gr.Blocks(title="involution explore", analytics_enabled=False, delete_cache=(600, 3600))
     with page:
         gr.Markdown(INTRODUCTION)
@@ -93,7 +99,7 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             _connect_clicks(explorer, panel, (first, second), compare)
 
         def load(request: gr.Request) -> Updates:
-            return _update(explorer, first, lambda: _linked(explorer, start, request.query_params))
+            return _update(explorer, first, lambda: linked(explorer, start, request.query_params))
 
         def show_second(on: bool, one: View, view: View) -> Updates:
             if not view.layer:  # the first time: the same network and layer on another image
@@ -101,6 +107,7 @@ def create_page(explorer: Explorer) -> gr.Blocks:
             drawn = _update(explorer, second, lambda: view) if on else {}
             return {title: gr.Markdown(visible=on), beside: gr.Column(visible=on), **drawn}
 
+        gr.Markdown(CREDITS)
         page.load(load, None, first.outputs, **HIDDEN)
         first.legend.change(None, first.legend, None, js=ADDRESS, **HIDDEN)
         compare.change(show_second, [compare, first.view, second.view], [title, beside, *second.outputs], **HIDDEN)
@@ -114,15 +121,14 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
     choosing = {**picture, "buttons": [], "elem_classes": "choice"}
     networks, images = [*explorer.sources, OWN_CHECKPOINT], [*explorer.images, OWN_IMAGE]
     with gr.Row():
-        network = gr.Dropdown(networks, label="Network", elem_id=f"network-{name}", **choice)
-        sample = gr.Dropdown(images, label="Image", elem_id=f"sample-{name}", **choice)
+        network = gr.Dropdown(networks, label="Network", elem_id=f"network-{name}", min_width=230, **choice)
+        sample = gr.Dropdown(images, label="Image", elem_id=f"sample-{name}", min_width=120, **choice)
+        layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", min_width=190, **choice)
+        group = gr.Dropdown([], label="Group", elem_id=f"group-{name}", min_width=80, **choice)
+        size = gr.Slider(*SIZES, step=32, label="Short side", elem_id=f"size-{name}", min_width=220)
     with gr.Accordion("An image or a checkpoint of your own", open=False, elem_id=f"own-{name}"), gr.Row():
         upload = gr.File(label="Image", elem_id=f"upload-{name}", height=120)
         checkpoint = gr.File(label="Checkpoint", elem_id=f"checkpoint-{name}", height=120)
-    with gr.Row():
-        layer = gr.Dropdown([], label="Layer", elem_id=f"layer-{name}", min_width=190, **choice)
-        group = gr.Dropdown([], label="Group", elem_id=f"group-{name}", min_width=80, **choice)
-        size = gr.Slider(32, 512, step=32, label="Short side, pixels", elem_id=f"size-{name}")
     message = gr.HTML(elem_id=f"message-{name}", elem_classes="message")
     with gr.Row():
         with gr.Column(scale=5, min_width=420):
@@ -133,8 +139,8 @@ def _panel(explorer: Explorer, start: View, name: str) -> Panel:
             groups_sheet = gr.Image(label="Groups", elem_id=f"groups-{name}", **choosing)
             gr.Markdown("**All layers**, the first group of each")
             layers_sheet = gr.Image(label="Layers", elem_id=f"layers-{name}", **choosing)
-            classes = gr.Label(label="Predicted classes", elem_id=f"classes-{name}", show_heading=False)
         with gr.Column(scale=4, min_width=360):
+            classes = gr.Label(label="Predicted classes", elem_id=f"classes-{name}", show_heading=False)
             gr.Markdown("**Kernels of all groups**")
             kernels = gr.Image(label="Kernels", elem_id=f"kernels-{name}", elem_classes="choice", **picture)
             gr.Markdown("**The kernel over its window of the image**")
@@ -234,30 +240,6 @@ def _fitting(explorer: Explorer, view: View) -> View:
     return replace(view, image=explorer.fitting(view.source, view.image))
 
 
-def _linked(explorer: Explorer, start: View, query: Mapping[str, str]) -> View:
-    """Return the view of a link of the page; what the link lacks or spells wrongly is that of `start`."""
-    source = explorer.sources.get(query.get("network", ""), start.source)
-    image = explorer.images.get(query.get("image", "")) or explorer.fitting(source, start.image)
-    x, y, group = (query.get(name, "") for name in ("x", "y", "group"))
-    place = (int(x) / 1000, int(y) / 1000) if x.isdecimal() and y.isdecimal() else start.place
-    return View(
-        source,
-        image,
-        layer=query.get("layer", ""),
-        group=int(group) if group.isdecimal() and len(group) < 6 else 0,
-        place=(min(place[0], 1.0), min(place[1], 1.0)),
-    )
-
-
-def _link(network: str, image: str, view: View) -> str:
-    """Return a link to the view, empty if it shows an uploaded file."""
-    if network == OWN_CHECKPOINT or image == OWN_IMAGE:
-        return ""
-    place = {name: round(part * 1000) for name, part in zip("xy", view.place, strict=True)}
-    query = urlencode({"network": network, "image": image, "layer": view.layer, "group": view.group, **place})
-    return f'; <a href="?{html.escape(query)}">link to this view</a>'
-
-
 def _names(explorer: Explorer, shown: Shown) -> tuple[str, str]:
     """Return the displayed names of network and image."""
     view = shown.view
@@ -275,7 +257,9 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
     view = shown.view
     end = f"{shown.end:.2g}"
     network, image = _names(explorer, shown)
-    facts = html.escape(shown.facts) + _link(network, image, view)
+    own = network == OWN_CHECKPOINT or image == OWN_IMAGE
+    address = "" if own else f'; <a href="{html.escape(link(network, image, view))}">link to this view</a>'
+    facts = html.escape(shown.facts) + address
     legend = f'<div class="legend">−{end}<i></i>{end}</div><small>{facts}</small>'
     return {
         panel.view: view,

@@ -8,6 +8,12 @@ from involution.explore import pictures
 from involution.explore.explorer import Explorer, Photograph, Source
 from involution.explore.network import Look
 from involution.explore.pictures import Picture, Place
+from involution.weights import DEFAULT, PRETRAINED
+
+SIZES = 32, 512
+"""Smallest and largest short side of a resized image, in pixels."""
+FIRST_SIZE = 256
+"""Short side, in pixels, at which the network of the package is first shown."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,17 @@ class Shown:
     window: Picture
     classes: list[tuple[str, float]]
     facts: str
+
+
+def first_view(explorer: Explorer) -> View:
+    """Return the view that the page opens: the first network that can be read, on the first image.
+
+    The network of the package was trained on images of 64 pixels. Its maps show more at `FIRST_SIZE`, at which it names
+    the first image too.
+    """
+    source = explorer.readable()
+    size = FIRST_SIZE if source.checkpoint == PRETRAINED[DEFAULT] else 0
+    return View(source, next(iter(explorer.images.values())), size)
 
 
 def show(explorer: Explorer, view: View) -> Shown:
@@ -99,7 +116,14 @@ def chosen_at(explorer: Explorer, view: View, picture: str, x: int, y: int) -> V
 
 
 def default_layer(look: Look) -> str:
-    """Return the last layer whose maps have at least 12 rows and an eighth of the image's; else the finest layer."""
+    """Return the layer whose map, of the first group, varies most in colour.
+
+    Layers count whose maps have at least 12 rows and an eighth of the image's; if there are none, the finest one.
+    """
     rows = {name: generated.kernel.shape[-2] for name, generated in look.layers.items()}
     fine = [name for name, height in rows.items() if height >= max(12, look.image.shape[-2] / 8)]
-    return fine[-1] if fine else max(rows, key=lambda name: rows[name])
+
+    def variation(layer: str) -> float:
+        return look.layers[layer].kernel[0, 0].sum((0, 1)).std().item() / pictures.scale(look, layer, 0)
+
+    return max(fine, key=variation) if fine else max(rows, key=lambda name: rows[name])
