@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import detection as torchvision_detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from involution.layers import Involution2d
 from involution.models.counting.complexity import profile
@@ -183,20 +184,30 @@ def test_involutions_of_a_mask_head_can_start_around_the_identity():
         assert torch.equal(kernel, identity[None, None, :, :, None, None].expand_as(kernel))
 
 
-def test_labels_of_retinanet_count_from_one(one_thread):
-    """Against torchvision's own RetinaNet, whose labels count from 0."""
-    detector = build("retinanet").train()
-    ours = detector(IMAGES, targets(masks=False))
+def test_losses_and_gradients_of_retinanet_are_those_of_torchvision(one_thread):
+    """Same images, features, anchors and weights of the head; torchvision's labels count from 0."""
+    ours = build("retinanet").train()
+    levels = AnchorGenerator(ours.anchor_generator.sizes, ours.anchor_generator.aspect_ratios)
+    theirs = torchvision_detection.RetinaNet(ours.backbone, 2, anchor_generator=levels, **SMALL["settings"]).train()
+    theirs.head.load_state_dict(ours.head.state_dict())
     shifted = [{**t, "labels": t["labels"] - 1} for t in targets(masks=False)]
-    images, scaled = detector.transform(IMAGES, shifted)
-    levels = list(detector.backbone(images.tensors).values())
-    theirs = torchvision_detection.RetinaNet.compute_loss(
-        detector, scaled, detector.head(levels), detector.anchor_generator(images, levels)
+    losses = []
+    for detector, given in ((ours, targets(masks=False)), (theirs, shifted)):
+        losses.append(detector(IMAGES, given))
+        sum(losses[-1].values()).backward()
+    assert {k: v.item() for k, v in losses[0].items()} == pytest.approx(
+        {k: v.item() for k, v in losses[1].items()}, rel=1e-5
     )
-    assert {k: v.item() for k, v in ours.items()} == pytest.approx({k: v.item() for k, v in theirs.items()}, rel=1e-3)
+    for (name, a), b in zip(ours.head.named_parameters(), theirs.head.parameters(), strict=True):
+        assert a.grad.any(), name
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6 * a.grad.abs().max().item(), msg=name)
+
+
+def test_labels_of_retinanets_detections_count_from_one(one_thread):
+    detector = build("retinanet").eval()
     with torch.no_grad():
         detector.head.classification_head.cls_logits.bias.view(9, 2)[:, 1] = 5.0
-    assert set(detector.eval()(IMAGES)[0]["labels"].tolist()) == {2}
+    assert set(detector(IMAGES)[0]["labels"].tolist()) == {2}
 
 
 def test_weights_of_torchvisions_detector_fit_the_pyramid():
