@@ -1,13 +1,14 @@
 """A prepared network gives the same outputs with fewer layers."""
 
 import copy
-from functools import cache
+from functools import cache, partial
 from threading import Thread
 
 import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm
 
 import involution.models
 from involution.models import detection, prepare
@@ -186,6 +187,28 @@ def test_a_changed_span_is_not_fused():
     assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 7
     torch.testing.assert_close(prepared(x), model(x), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(model(x), before, rtol=1e-3)
+
+
+PRUNE = partial(prune.l1_unstructured, name="weight", amount=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        *((PRUNE, part) for part in ("conv1", "bn1", "conv2.conv2.conv")),
+        (spectral_norm, "conv3"),
+        (parametrizations.weight_norm, "conv3"),
+    ],
+)
+def test_pruned_and_normalized_weights_are_left_as_they_are(change, part):
+    model, x = trained("rednet26"), torch.rand(2, 3, 64, 64)
+    change(model.layer2[1].get_submodule(part))
+    change(model.stem[0].get_submodule("conv"))
+    model.train()(x)  # estimates the spectral norm
+    prepared = prepare(model)
+    assert sum(isinstance(module, FusedBottleneck) for module in prepared.modules()) == 7
+    with torch.no_grad():
+        torch.testing.assert_close(prepared(x), model.eval()(x), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()

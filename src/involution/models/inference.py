@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves
 
 from involution.layers import Involution2d
+from involution.layers.span import hooked
 from involution.models.fused import FusedBottleneck, FusedStem, is_fusable, is_fusable_stem
 from involution.models.skeleton.stages import Stages
 
@@ -20,8 +21,9 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | 
     """Return a copy of `model` that is faster in inference and gives the same outputs.
 
     One operator computes every bottleneck block with an involution, see `FusedBottleneck` and docs/cpu.md, and one
-    the stem and its max pooling, see `FusedStem`. Stems and blocks with forward hooks are left as they are. Elsewhere
-    every batch norm that follows a convolution is folded into its weights, γ/√(σ² + ε)·W. Images and weights are laid
+    the stem and its max pooling, see `FusedStem`. Elsewhere every batch norm that follows a convolution is folded into
+    its weights, γ/√(σ² + ε)·W. Stems, blocks, convolutions and norms with forward hooks or parametrizations, such as
+    pruning and spectral norm, are left as they are. Images and weights are laid
     out channels last, the layout that the operators are optimized for. No compiler is needed.
 
     Blocks of the copy write to the memory of their input: a hook that is registered on one must clone what it keeps.
@@ -42,13 +44,14 @@ def prepare(model: nn.Module, example: Tensor | None = None, tolerance: float | 
         example = torch.rand(1, getattr(model, "in_chans", 3), 64, 64, device=parameter.device, dtype=parameter.dtype)
     training = {module: module.training for module in model.modules()}
     try:
-        prepared = fold_batch_norms(fuse_blocks(model.eval())).eval().to(memory_format=torch.channels_last)
-        outputs = zip(tree_leaves(model(example)), tree_leaves(prepared(example)), strict=True)
+        # First: weights that hooks compute, as in pruning, can be copied once they were computed without gradient.
+        expected = tree_leaves(model.eval()(example))
+        prepared = fold_batch_norms(fuse_blocks(model)).eval().to(memory_format=torch.channels_last)
     finally:
         for module, mode in training.items():
             module.training = mode
-    for expected, got in outputs:
-        difference = (got - expected).abs().max().item() / max(expected.abs().max().item(), 1e-12)
+    for y, got in zip(expected, tree_leaves(prepared(example)), strict=True):
+        difference = (got - y).abs().max().item() / max(y.abs().max().item(), 1e-12)
         if not difference <= tolerance:
             message = f"expected a prepared network within {tolerance} of the original, got {difference:.2e}"
             raise ValueError(f"model: {message}")
@@ -80,7 +83,8 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
         if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
         conv, norm = modules[str(source.target)], modules[str(node.target)]
-        if type(conv) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+        plain = type(conv) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d) and not hooked(conv, norm)
+        if plain and norm.track_running_stats:
             parent, _, name = str(source.target).rpartition(".")
             folded = fuse_conv_bn_eval(conv, norm)
             act = getattr(norm, "act", None)  # timm has norms with an activation inside
