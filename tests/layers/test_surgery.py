@@ -60,3 +60,17 @@ def test_a_shared_convolution_becomes_a_shared_layer():
     net = replace_conv2d(nn.ModuleDict({"a": conv, "b": nn.Sequential(conv), "c": nn.Conv2d(32, 32, 3, padding=1)}))
     assert isinstance(net["a"], Involution2d) and net["a"] is net["b"][0]
     assert net["c"] is not net["a"]
+
+
+def test_hooks_and_tied_weights_are_refused_unless_left():
+    net = nn.Sequential(*(nn.Conv2d(32, 32, 3, padding=1) for _ in range(3)))
+    handle = net[1].register_forward_hook(lambda module, inputs, y: None)
+    with pytest.raises(ValueError, match="module: expected convolutions without hooks, got hooks on '1'"):
+        replace_conv2d(net)
+    handle.remove()
+    net[2].weight = net[0].weight
+    with pytest.raises(ValueError, match="module: expected convolutions that share no weight, got a shared one in '0'"):
+        replace_conv2d(net)
+    assert not any(isinstance(layer, Involution2d) for layer in net)
+    replace_conv2d(net, where=lambda name, conv: name == "1")
+    assert [type(layer) for layer in net] == [nn.Conv2d, Involution2d, nn.Conv2d]

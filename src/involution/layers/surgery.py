@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from involution.layers.involution import Involution2d
+from involution.layers.span import hooked
 from involution.ops.geometry import same_padding
 
 
@@ -24,7 +26,8 @@ def replace_conv2d(
     Not replaced: 1x1 and grouped convolutions, those whose input channels `group_channels` or `reduction_ratio`
     does not divide (the RGB input is one), those that change the size of the map beyond their stride, and those that
     pad with other values than zero. The new layers are freshly initialized, on the device and in the dtype of the old
-    ones; a convolution that several modules share becomes one layer that they share.
+    ones; a convolution that several modules share becomes one layer that they share. Hooks, and weights that several
+    convolutions share, cannot be carried over: such convolutions raise an error unless `where` leaves them.
 
     Args:
         module: changed in place.
@@ -32,7 +35,8 @@ def replace_conv2d(
         where: called with the name and the convolution; False leaves it.
 
     Raises:
-        ValueError: an argument is not one of `Involution2d`; nothing has been replaced.
+        ValueError: an argument is not one of `Involution2d`, or a convolution to replace has hooks or shares a weight
+            with another module; nothing has been replaced.
 
     Returns:
         `module`, or the new layer if `module` itself is such a convolution.
@@ -43,6 +47,7 @@ def replace_conv2d(
     """
     if group_channels < 1:
         raise ValueError(f"group_channels: expected at least 1, got {group_channels}")
+    owners = Counter(p for m in module.modules() for p in m.parameters(recurse=False))
     made: dict[nn.Conv2d, nn.Module] = {}  # a convolution that is used in several places is replaced by one layer
 
     def swapped(name: str, conv: nn.Module) -> nn.Module:
@@ -51,6 +56,10 @@ def replace_conv2d(
         if conv.in_channels % group_channels or conv.in_channels % (reduction_ratio or 1):
             return conv
         if conv not in made:
+            if hooked(conv):
+                raise ValueError(f"module: expected convolutions without hooks, got hooks on {name!r}")
+            if any(owners[p] > 1 for p in conv.parameters()):
+                raise ValueError(f"module: expected convolutions that share no weight, got a shared one in {name!r}")
             layer = Involution2d(
                 conv.in_channels,
                 kernel_size,
