@@ -56,6 +56,18 @@ def test_values_with_stride_dilation_and_uneven_padding(rank):
     torch.testing.assert_close(local_products(cotangent, x, 2, WINDOW[:rank], **geometry(rank)), products)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_volumes_of_16_bits_are_rounded_once(dtype):
+    x, reduced = torch.randn(2, 32, 4, 5, 6).to(dtype), torch.randn(2, 8, 4, 5, 6).to(dtype)
+    weight, bias = torch.randn(54, 8).to(dtype), torch.randn(54).to(dtype)
+    kernel = torch.randn(2, 2, 3, 3, 3, 4, 5, 6).to(dtype)
+    for op, given in ((involution3d, (x, kernel)), (spanned_involution, (x, reduced, weight, bias))):
+        options = {} if op is involution3d else {"kernel_size": 3}
+        y, expected = op(*given, **options), op(*(t.double() for t in given), **options)
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), expected, rtol=torch.finfo(dtype).eps / 2 + 1e-6, atol=3e-5)
+
+
 def test_windows_that_lie_in_the_padding():
     """Every window is in front of the only plane or behind it."""
     x, kernel = torch.ones(1, 2, 1, 1, 1), torch.ones(1, 1, 1, 1, 1, 1, 1, 1)

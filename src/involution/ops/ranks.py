@@ -44,7 +44,7 @@ def aggregate(
     taps, depth = kernel.shape[2], kernel.shape[5]
     kernels = kernel.permute(2, 0, 5, 1, 3, 4, 6, 7).flatten(1, 2)  # [Kd, B·Do, G, Kh, Kw, Ho, Wo]
     terms = [
-        _aggregate(seen, kernels[t], _plane(geometry), scale and scale[1:], interleaved)
+        _aggregate(widen(seen), widen(kernels[t]), _plane(geometry), scale and scale[1:], interleaved)
         for t, seen in enumerate(_depth_slices(x, taps, depth, geometry, scale))
     ]
     return _sum(terms, x, depth)
@@ -75,13 +75,13 @@ def aggregate_spanned(
     if rank == 1:
         one_row = [1, *window]
         return op(x.unsqueeze(2), reduced.unsqueeze(2), weight, bias, groups, one_row, *_row(geometry)).squeeze(2)
-    weights = weight.unflatten(0, (groups, window[0], -1))  # [G, Kd, Kh·Kw, R]
-    biases = None if bias is None else bias.unflatten(0, (groups, window[0], -1))
-    features = _planes(reduced)
+    weights = widen(weight).unflatten(0, (groups, window[0], -1))  # [G, Kd, Kh·Kw, R]
+    biases = None if bias is None else widen(bias).unflatten(0, (groups, window[0], -1))
+    features = widen(_planes(reduced))
     slices = _depth_slices(x, window[0], reduced.shape[2], geometry)
     terms = [
         op(
-            seen,
+            widen(seen),
             features,
             weights[:, t].flatten(0, 1),
             None if biases is None else biases[:, t].flatten(),
@@ -160,7 +160,11 @@ def _planes(x: Tensor) -> Tensor:
 
 
 def _sum(terms: list[Tensor], x: Tensor, depth: int) -> Tensor:
-    """Add the planes of all depths of the window; return a volume in the memory format of `x`."""
-    y = sum(map(widen, terms[1:]), start=widen(terms[0])).to(terms[0].dtype)
+    """Add the planes of all depths of the window; return a volume in the memory format of `x`.
+
+    The terms are in the accumulation dtype of `x`, so that the sum is rounded once, or in that of autocast.
+    """
+    dtype = x.dtype if terms[0].dtype == widen(x).dtype else terms[0].dtype
+    y = sum(map(widen, terms[1:]), start=widen(terms[0])).to(dtype)
     volume = y.unflatten(0, (x.shape[0], depth)).transpose(1, 2)
     return volume if is_channels_last(x) else volume.contiguous()
