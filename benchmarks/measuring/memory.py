@@ -24,7 +24,7 @@ def peak_memory_mib(work: Work, device: torch.device) -> float:
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from now on
+        reset_peak()
     except OSError:
         return float("nan")
     resident = resident_mib("VmRSS")
@@ -36,6 +36,11 @@ def resident_mib(field: str) -> float:
     """Return a field of /proc/self/status in MiB: VmRSS, or VmHWM for its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def reset_peak() -> None:
+    """Let VmHWM count from now on; `OSError` if the system is not Linux."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def in_new_process(module: str, function: str, *arguments: Any) -> Any:

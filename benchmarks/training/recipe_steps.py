@@ -19,6 +19,11 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+from torchvision.io import decode_image
+from torchvision.transforms.v2.functional import normalize
 
 import involution.models  # noqa: F401  (registers the networks in timm)
 from benchmarks.measuring.options import Measured, Options, Row
@@ -26,6 +31,7 @@ from benchmarks.measuring.record import ROOT
 from benchmarks.training.made_data import MADE
 
 PROCESSES = 2
+MEMORY = ("resident_mib", "peak_mib")
 
 
 @dataclass(frozen=True)
@@ -94,14 +100,25 @@ def train(name: str, recipe: Short, steps: int, folder: Path) -> None:
     if recipe.needs_weights:
         weights = folder / "rednet50.pt"
         if not weights.exists():
-            torch.manual_seed(0)
-            torch.save(timm.create_model("rednet50", stem_kernel_size=7).state_dict(), weights)
+            pictures = [decode_image(str(path)) for path in sorted(images.glob("train*/*.jpg"))[:4]]
+            torch.save(backbone("rednet50", torch.stack(pictures)).state_dict(), weights)
         arguments.append(f"--model.weights={weights}")
     if last.exists():
         arguments.append(f"--ckpt_path={last}")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "-m", "involution", "fit", *arguments], check=True, cwd=ROOT, env=environment)
+
+
+def backbone(name: str, images: Tensor) -> nn.Module:
+    """Return a random classifier whose batch norms have the statistics of uint8 images [B, 3, H, W].
+
+    Detectors freeze the norms. With initial statistics their features would be a tenth of those of a trained network.
+    """
+    torch.manual_seed(0)
+    network = timm.create_model(name, stem_kernel_size=7)
+    update_bn([normalize(images / 255, [*IMAGENET_DEFAULT_MEAN], [*IMAGENET_DEFAULT_STD])], network)
+    return network
 
 
 def callbacks(place: Path) -> list[Row]:
@@ -124,7 +141,7 @@ def steps(place: Path) -> list[Row]:
             "step": step,
             "loss": round(sum(rank[step]["loss"] for rank in ranks) / PROCESSES, 4),
             "step_s": max(rank[step]["seconds"] for rank in ranks),
-            "resident_mib": [rank[step]["resident_mib"] for rank in ranks],
+            **{field: [rank[step][field] for rank in ranks] for field in MEMORY if field in ranks[0][step]},
         }
         for step in sorted(ranks[0].keys() & ranks[1].keys())
     ]

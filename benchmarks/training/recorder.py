@@ -9,11 +9,13 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from benchmarks.measuring.memory import resident_mib
+from benchmarks.measuring.memory import reset_peak, resident_mib
 
 
 class Recorder(Callback):
     """Append a line of JSON per step to `folder/RANK.jsonl`.
+
+    `resident_mib` is the memory after the step, with what the allocator keeps; `peak_mib` the largest during the step.
 
     Args:
         folder: existing folder.
@@ -32,7 +34,9 @@ class Recorder(Callback):
             "loss": round(float(outputs["loss"]), 4),
             "seconds": round(now - self.before, 2),
             "resident_mib": round(resident_mib("VmRSS")),
+            "peak_mib": round(resident_mib("VmHWM")),
         }
+        reset_peak()
         self.before = now
         with (self.folder / f"{trainer.global_rank}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
