@@ -73,14 +73,15 @@ void run(const Loops& loops) {
   }
 }
 
-// glibc returns blocks of more than 32 MiB to the system, so that these are new memory in every call: ask for huge
-// pages, because the first access to each small one takes longer than the arithmetic on it.
+// glibc returns large blocks to the system: those of more than 32 MiB at once, others when memory at the end of the heap
+// is free. Most are then new memory in every call: ask for huge pages, because the first access to each small one takes
+// longer than the arithmetic on it.
 void prefer_huge_pages([[maybe_unused]] const Tensor& t) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t returned = 32 << 20, page = 2 << 20;
+  constexpr uintptr_t large = 4 << 20, page = 2 << 20;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr()), bytes = t.numel() * t.element_size();
   const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
-  if (bytes > returned) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  if (bytes > large) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
 }
 
