@@ -12,8 +12,8 @@ import timm
 import torch
 
 import involution.models  # registers the networks
-from benchmarks.measuring.memory import in_new_process
 from benchmarks.measuring.options import Measured, Options, Row
+from benchmarks.measuring.process import in_new_process
 from benchmarks.measuring.shapes import images
 from benchmarks.measuring.steps import FROZEN
 

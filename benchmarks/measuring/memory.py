@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -41,11 +38,3 @@ def resident_mib(field: str) -> float:
 def reset_peak() -> None:
     """Let VmHWM count from now on; `OSError` if the system is not Linux."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def in_new_process(module: str, function: str, *arguments: Any) -> Any:
-    """Call a function of a module in a fresh process, forked from one that has imported the module and done no more."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
-    with context.Pool(1) as pool:
-        return pool.apply(getattr(import_module(module), function), arguments)

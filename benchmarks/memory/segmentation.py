@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.measuring.memory import in_new_process, peak_memory_mib
+from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options, Row
+from benchmarks.measuring.process import in_new_process
 from involution.data import Cityscapes
 from involution.tasks import Segmentation
 

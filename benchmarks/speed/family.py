@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.optical_flow._utils import upsample_flow
 
-from benchmarks.measuring.memory import in_new_process, peak_memory_mib
+from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options
+from benchmarks.measuring.process import in_new_process
 from benchmarks.measuring.timing import Work, interleaved
 from involution import family
 

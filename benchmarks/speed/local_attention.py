@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import involution.models  # noqa: F401  (registers the networks)
-from benchmarks.measuring.memory import in_new_process, peak_memory_mib
+from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options
+from benchmarks.measuring.process import in_new_process
 from involution.layers.attention.san import SANPairwise2d
 from involution.layers.attention.standalone import StandAlone2d
 

@@ -83,13 +83,14 @@ def compare(plan: Plan, options: Options, limit: Row, seconds: float = 12.0) -> 
             if options.device.type == "cuda" and case.mode != "graph":
                 works[label]()
                 memory[label] = peak_memory_mib(works[label], options.device)
-        yield from _rows(case, interleaved(works, options.device, **options.timing(seconds)), memory, limit)
+        yield from rows_of(case, interleaved(works, options.device, **options.timing(seconds)), memory, limit)
         works.clear()
         if options.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _rows(case: Case, times: dict[str, Any], memory: dict[str, float], limit: Row) -> Iterator[Row]:
+def rows_of(case: Case, times: dict[str, Any], memory: dict[str, float], limit: Row) -> Iterator[Row]:
+    """Yield one row per network of a case, from its times."""
     reference = times.get(REFERENCE, next(iter(times.values())))
     for label, found in times.items():
         row = {"network": label, **case.row(), **found.row(), "ratio": found.median / reference.median}

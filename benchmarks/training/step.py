@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
 import torch
 
-from benchmarks.measuring.memory import in_new_process, peak_memory_mib
+from benchmarks.measuring.memory import peak_memory_mib
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.peak import limits
+from benchmarks.measuring.process import in_new_process, in_own_process
 from benchmarks.measuring.steps import Case, work
+from benchmarks.measuring.timing import Work, interleaved
 from benchmarks.speed.entries import ENTRIES
-from benchmarks.speed.networks import PAIR, REFERENCE, compare, cuda_plan
+from benchmarks.speed.networks import PAIR, REFERENCE, compare, cuda_plan, rows_of
 
 STORED = "rednet50, stored kernels"
+SECONDS = 40.0
 
 
 def run(options: Options) -> Measured:
-    """Time the steps. On CPU, measure the memory of each network in a separate process."""
-    case = Case(16, "float32", "eager", "training")
-    if options.dry_run:
-        case = Case(2, "float32", "eager", "training", 32)
-    plan = cuda_plan("training") if options.target == "cuda" and not options.dry_run else [(PAIR, case)]
+    """Time the steps. On CPU, every network has a process of its own."""
     settings: Row = {"reference": REFERENCE, "optimizer": "SGD with momentum"}
-    rows = list(compare(plan, options, limits(options) if options.target == "cuda" else {"macs_per_s": {}}, 40.0))
-    if options.target == "cpu":
-        if not options.dry_run:
-            rows.append({"network": STORED, **case.row()})
-        for row in rows:
-            row["peak_memory_mib"] = _memory(row["network"], case, options.dry_run)
-    return Measured(rows, settings)
+    if options.target == "cuda":
+        plan = cuda_plan("training")
+        if options.dry_run:
+            plan = [(PAIR, Case(2, "float32", "eager", "training", 32))]
+        return Measured(list(compare(plan, options, limits(options), SECONDS)), settings)
+    size, batch = (32, 2) if options.dry_run else (224, 16)
+    case = Case(batch, "float32", "eager", "training", size)
+    rows = _on_cpu(PAIR, case, options)
+    if not options.dry_run:
+        rows.append({"network": STORED, **case.row()})
+    for row in rows:
+        measure = memory if options.dry_run else lambda *pair: in_new_process(__name__, "memory", *pair)
+        row["peak_memory_mib"] = measure(row["network"], batch, size)
+    return Measured(rows, settings | {"processes": "one per network"})
 
 
-def _memory(network: str, case: Case, here: bool) -> float:
-    if here:
-        return memory(network, case.batch, case.size)
-    return float(in_new_process("benchmarks.training.step", "memory", network, case.batch, case.size))
+def _on_cpu(networks: Sequence[str], case: Case, options: Options) -> list[Row]:
+    with ExitStack() as stack:
+
+        def own(*arguments: Any) -> Work:
+            return stack.enter_context(in_own_process(__name__, "step", *arguments))
+
+        works = {name: (step if options.dry_run else own)(name, case.batch, case.size) for name in networks}
+        times = interleaved(works, options.device, **options.timing(SECONDS))
+    return list(rows_of(case, times, {}, {}))
+
+
+def step(network: str, batch: int, size: int) -> Work:
+    """Return a training step of a network."""
+    case = Case(batch, "float32", "eager", "training", size)
+    return work(ENTRIES[network].build(), case, torch.device("cpu"))
 
 
 def memory(network: str, batch: int, size: int) -> float:
     """Return the peak memory of two training steps in MiB above the untrained network and its images."""
-    cpu = torch.device("cpu")
-    step = work(ENTRIES[network].build(), Case(batch, "float32", "eager", "training", size), cpu)
-    return peak_memory_mib(lambda: [step() for _ in range(2)], cpu)
+    once = step(network, batch, size)
+    return peak_memory_mib(lambda: [once() for _ in range(2)], torch.device("cpu"))
