@@ -19,6 +19,9 @@ from benchmarks.speed.networks import PAIR, REFERENCE, compare, cuda_plan, rows_
 
 STORED = "rednet50, stored kernels"
 SECONDS = 40.0
+TURN = 4.0
+"""Least seconds of a turn. Between the turns of a network, the system clears or returns the memory that it freed: a
+turn has several steps, as training has."""
 
 
 def run(options: Options) -> Measured:
@@ -37,7 +40,7 @@ def run(options: Options) -> Measured:
     for row in rows:
         measure = memory if options.dry_run else lambda *pair: in_new_process(__name__, "memory", *pair)
         row["peak_memory_mib"] = measure(row["network"], batch, size)
-    return Measured(rows, settings | {"processes": "one per network"})
+    return Measured(rows, settings | {"processes": "one per network", "turn_s": TURN})
 
 
 def _on_cpu(networks: Sequence[str], case: Case, options: Options) -> list[Row]:
@@ -47,7 +50,7 @@ def _on_cpu(networks: Sequence[str], case: Case, options: Options) -> list[Row]:
             return stack.enter_context(in_own_process(__name__, "step", *arguments))
 
         works = {name: (step if options.dry_run else own)(name, case.batch, case.size) for name in networks}
-        times = interleaved(works, options.device, **options.timing(SECONDS))
+        times = interleaved(works, options.device, **({"sample": TURN} | options.timing(2 * SECONDS)))
     return list(rows_of(case, times, {}, {}))
 
 
