@@ -13,9 +13,9 @@ from involution.tasks import load_task
 def change(weights, tmp_path):
     """Write the checkpoint with other hyperparameters."""
 
-    def change(**facts):
+    def change(**hparams):
         saved = torch.load(weights, weights_only=True)
-        saved["hyper_parameters"] |= facts
+        saved["hyper_parameters"] |= hparams
         torch.save(saved, tmp_path / "changed.ckpt")
         return tmp_path / "changed.ckpt"
 
@@ -63,7 +63,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "message"),
+    ("hparams", "message"),
     [
         ({"network": "hf-hub:someone/net"}, "network: expected .*, got 'hf-hub:"),
         ({"network": None}, "checkpoint: expected arguments of Classification in .*"),
@@ -106,16 +106,16 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
     ],
     ids=str,
 )
-def test_hyperparameters_are_checked(change, facts, message):
+def test_hyperparameters_are_checked(change, hparams, message):
     with pytest.raises(ValueError, match=message):
-        load_task(change(**facts))
+        load_task(change(**hparams))
 
 
-@pytest.mark.parametrize("facts", [5, [1], "text"])
-def test_hyperparameters_of_another_type(weights, tmp_path, facts):
-    saved = torch.load(weights, weights_only=True) | {"hyper_parameters": facts}
+@pytest.mark.parametrize("hparams", [5, [1], "text"])
+def test_hyperparameters_of_another_type(weights, tmp_path, hparams):
+    saved = torch.load(weights, weights_only=True) | {"hyper_parameters": hparams}
     torch.save(saved, tmp_path / "changed.ckpt")
-    with pytest.raises(ValueError, match=f"got .* with hyper_parameters of type {type(facts).__name__}"):
+    with pytest.raises(ValueError, match=f"got .* with hyper_parameters of type {type(hparams).__name__}"):
         load_task(tmp_path / "changed.ckpt")
 
 

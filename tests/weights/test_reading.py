@@ -30,12 +30,12 @@ def same(weights):
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.safetensors"])
-@pytest.mark.parametrize("facts", [None, {"classes": ["cat"], "network": "rednet26"}])
-def test_what_is_written_is_read(tmp_path, name, facts):
-    write_weights(tmp_path / name, WEIGHTS, facts)
+@pytest.mark.parametrize("hparams", [None, {"classes": ["cat"], "network": "rednet26"}])
+def test_what_is_written_is_read(tmp_path, name, hparams):
+    write_weights(tmp_path / name, WEIGHTS, hparams)
     saved = read_weights(tmp_path / name)
     assert same(saved.weights)
-    assert saved.facts == facts
+    assert saved.hparams == hparams
 
 
 @pytest.mark.parametrize("length", range(120, 150))
@@ -189,18 +189,18 @@ def inside_itself():
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "hparams",
     [around("x", 30, copies=10), inside_itself(), around("x", 200), ["x" * 10**5] * 200, 10**30],
     ids=["many times", "in itself", "deep", "long", "large"],
 )
-def test_facts_that_nobody_could_walk_or_print(tmp_path, facts):
+def test_hparams_that_nobody_could_walk_or_print(tmp_path, hparams):
     """A few bytes in a pickle are any number of values, if lists contain a list many times."""
-    torch.save({"state_dict": WEIGHTS, "hyper_parameters": facts}, tmp_path / "w.pth")
+    torch.save({"state_dict": WEIGHTS, "hyper_parameters": hparams}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"checkpoint: expected a few plain hyper_parameters, got .*w.pth with more"):
         read_weights(tmp_path / "w.pth")
 
 
-def test_safetensors_of_other_facts(tmp_path):
+def test_safetensors_of_other_hparams(tmp_path):
     save_file(WEIGHTS, tmp_path / "w.safetensors", metadata={"hyper_parameters": "{not JSON"})
     with pytest.raises(ValueError, match="expected a file of weights without code"):
         read_weights(tmp_path / "w.safetensors")

@@ -41,7 +41,7 @@ def load_network(name: str | None, checkpoint: str | Path | None = None) -> Netw
             raise ValueError("model: expected the name of a network or a checkpoint, got neither")
         return _network(create(name, {}), name)
     saved = read_weights(checkpoint)
-    if saved.facts is None:
+    if saved.hparams is None:
         model, own = restore(saved.weights, checkpoint)
         network = _network(model, own)
     else:

@@ -54,7 +54,7 @@ def convert(
     notes = _fit_stem(ours, options, stem_kernel_size)
     require_fit(build(network, **options), ours.weights, source, "source")
     result = to_official(ours.weights) if to == "official" else ours
-    write_weights(out, result.weights, _facts(saved.facts) if to == "involution" else None, nested=to == "official")
+    write_weights(out, result.weights, _hparams(saved.hparams) if to == "involution" else None, nested=to == "official")
     return {
         "source": str(source),
         "out": str(out),
@@ -106,9 +106,9 @@ def _widen(span: Tensor, size: int, wider: int) -> Tensor:
     return taps.flatten(0, 2)
 
 
-def _facts(facts: Any) -> dict[str, Any] | None:
+def _hparams(hparams: Any) -> dict[str, Any] | None:
     """Return the hyperparameters of `involution fit` that prediction needs."""
-    if not isinstance(facts, dict):
+    if not isinstance(hparams, dict):
         return None
     kept = ("network", "detector", "segmentor", "classes", "eval_transform", "options", "window")
-    return {name: facts[name] for name in kept if facts.get(name) is not None}
+    return {name: hparams[name] for name in kept if hparams.get(name) is not None}

@@ -48,14 +48,14 @@ def read_checkpoint(path: str | Path, argument: str = "checkpoint", alone: bool 
     Args:
         path: the file.
         argument: that errors are about.
-        alone: also accept weights alone; their `facts` are None.
+        alone: also accept weights alone; their `hparams` are None.
 
     Raises:
         ValueError: there is no such file, or it is not such a checkpoint.
     """
     saved = read_weights(path, argument)
-    if not isinstance(saved.facts, Mapping) and not (alone and saved.facts is None):
-        found = "weights alone" if saved.facts is None else f"hyper_parameters of type {type(saved.facts).__name__}"
+    if not isinstance(saved.hparams, Mapping) and not (alone and saved.hparams is None):
+        found = "weights alone" if saved.hparams is None else f"hyper_parameters of type {type(saved.hparams).__name__}"
         raise ValueError(f"{argument}: expected a checkpoint of `involution fit`, got {path} with {found}")
     return saved
 
@@ -69,8 +69,8 @@ def load_task(path: str | Path, argument: str = "checkpoint") -> Task:
         ValueError: there is no such file, or it is not such a checkpoint.
     """
     saved = read_checkpoint(path, argument)
-    kind = task_class(saved.facts)
-    arguments = _arguments(kind, saved.facts, f"{argument}: expected a checkpoint of `involution fit`, got {path}")
+    kind = task_class(saved.hparams)
+    arguments = _arguments(kind, saved.hparams, f"{argument}: expected a checkpoint of `involution fit`, got {path}")
     weights = {name.removeprefix("net."): value for name, value in saved.weights.items()}
     with _told(kind, arguments, path, argument), torch.device("meta"):
         expected = _network(**arguments)
@@ -95,10 +95,10 @@ def check_checkpoint(
         whole = isinstance(state, kind) and all(isinstance(part, Mapping) for part in parts)
         if not whole or (name == "loops" and "fit_loop" not in (state or ())):
             raise ValueError(f"{argument}: expected the state of a run to resume, got {path} without {name}")
-    known = task_class(saved.facts)
+    known = task_class(saved.hparams)
     if not isinstance(task, known):
         raise ValueError(f"{argument}: expected a checkpoint of {type(task).__name__}, got {path} of {known.__name__}")
-    task.check_same(saved.facts, argument, "the configuration")
+    task.check_same(saved.hparams, argument, "the configuration")
     require_fit(task.net, {name.removeprefix("net."): value for name, value in saved.weights.items()}, path, argument)
 
 
@@ -114,9 +114,9 @@ def load_weights(task: Task, saved: Saved, path: str | Path, argument: str = "ch
     task.initialized = True
 
 
-def task_class(facts: Mapping[str, Any]) -> type[Task]:
+def task_class(hparams: Mapping[str, Any]) -> type[Task]:
     """Return the task with these hyperparameters."""
-    return Detection if "detector" in facts else Segmentation if "segmentor" in facts else Classification
+    return Detection if "detector" in hparams else Segmentation if "segmentor" in hparams else Classification
 
 
 def _network(network: str, classes: Sequence[str], eval_transform: Any, options: Any, **kwargs: Any) -> nn.Module:
@@ -134,16 +134,16 @@ def _told(kind: type[Task], arguments: Mapping[str, Any], path: str | Path, argu
     try:
         yield
     except Exception as error:
-        facts = {name: value for name, value in arguments.items() if name not in (*LEARNING, "classes")}
+        hparams = {name: value for name, value in arguments.items() if name not in (*LEARNING, "classes")}
         raise ValueError(
-            f"{argument}: expected arguments of {kind.__name__} in {path}, got {facts} ({error})"
+            f"{argument}: expected arguments of {kind.__name__} in {path}, got {hparams} ({error})"
         ) from None
 
 
-def _arguments(kind: type[Task], facts: Mapping[str, Any], mistake: str) -> dict[str, Any]:
+def _arguments(kind: type[Task], hparams: Mapping[str, Any], mistake: str) -> dict[str, Any]:
     """Return the arguments of a task for prediction; errors begin with `mistake`."""
     known = signature(kind).parameters
-    given = {name: facts[name] for name in known if name in facts and name not in LEARNING}
+    given = {name: hparams[name] for name in known if name in hparams and name not in LEARNING}
     if missing := [name for name in known if name in ("network", "classes", "eval_transform") and name not in given]:
         raise ValueError(f"{mistake} without {missing[0]}")
     if not isinstance(given["classes"], list) or not all(isinstance(name, str) for name in given["classes"]):

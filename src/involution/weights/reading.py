@@ -29,12 +29,12 @@ class Saved:
     Args:
         weights: tensors on the CPU by name, as in the file. Those of PyTorch's zip format and of safetensors are mapped
             from the file and take no memory until they are used.
-        facts: the hyperparameters of `involution fit`; None if the file has none. They are untrusted.
+        hparams: the hyperparameters of `involution fit`; None if the file has none. They are untrusted.
         state: the file's dictionary around the weights, empty where there is none.
     """
 
     weights: dict[str, Tensor]
-    facts: Any = None
+    hparams: Any = None
     state: Mapping[str, Any] | None = None
 
 
@@ -69,10 +69,10 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
         found = f"{wrong[0]!r}, which is not a plain tensor" if wrong else "nothing"
         raise ValueError(f"{argument}: expected weights by name, got {path} with {found}")
     state = saved if weights is not saved else {}
-    facts = state.get("hyper_parameters")
-    if not is_small(facts):
+    hparams = state.get("hyper_parameters")
+    if not is_small(hparams):
         raise ValueError(f"{argument}: expected a few plain hyper_parameters, got {path} with more than can be printed")
-    return Saved({key: value.detach() for key, value in weights.items()}, facts, state)
+    return Saved({key: value.detach() for key, value in weights.items()}, hparams, state)
 
 
 def _plain(name: object, value: object) -> bool:
@@ -108,5 +108,5 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}
-        facts = (file.metadata() or {}).get("hyper_parameters")
-    return weights if facts is None else {"state_dict": weights, "hyper_parameters": json.loads(facts)}
+        hparams = (file.metadata() or {}).get("hyper_parameters")
+    return weights if hparams is None else {"state_dict": weights, "hyper_parameters": json.loads(hparams)}

@@ -30,14 +30,14 @@ def check_destination(path: str | Path, argument: str = "out", endings: tuple[st
 
 
 def write_weights(
-    path: str | Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None, nested: bool = False
+    path: str | Path, weights: Mapping[str, Tensor], hparams: Mapping[str, Any] | None = None, nested: bool = False
 ) -> None:
     """Write weights to a file, in the format that its ending names.
 
     Args:
         path: ends in one of `ENDINGS`.
         weights: by name.
-        facts: plain values that describe the network, as `Saved.facts`.
+        hparams: plain values that describe the network, as `Saved.hparams`.
         nested: under `state_dict`, as OpenMMLab's loaders accept them; safetensors are always flat.
 
     Raises:
@@ -48,9 +48,9 @@ def write_weights(
     if path.suffix.lower() == ".safetensors":
         from safetensors.torch import save_file
 
-        described = {} if facts is None else {"hyper_parameters": json.dumps(facts)}
+        described = {} if hparams is None else {"hyper_parameters": json.dumps(hparams)}
         save_file(dense, path, metadata={"format": "pt", **described})
-    elif facts is not None:
-        torch.save({"state_dict": dense, "hyper_parameters": dict(facts)}, path)
+    elif hparams is not None:
+        torch.save({"state_dict": dense, "hyper_parameters": dict(hparams)}, path)
     else:
         torch.save({"meta": {}, "state_dict": dense} if nested else dense, path)

@@ -79,7 +79,7 @@ def test_images_of_one_name_may_be_named_together(run, checkpoint, image_folder)
 
 def test_the_checkpoint_is_enough(run, checkpoint, image_folder, tmp_path):
     moved = shutil.copy(checkpoint, tmp_path / "elsewhere.ckpt")
-    assert read_checkpoint(moved).facts["classes"] == ["cat", "dog"]
+    assert read_checkpoint(moved).hparams["classes"] == ["cat", "dog"]
     image = (image_folder / "test/cat/0.png").rename(tmp_path / "one.png")
     image_folder.rename(tmp_path / "gone")
     assert run("predict", image, "--checkpoint", moved).status == 0

@@ -108,7 +108,7 @@ class Recipe(LightningCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         path = self._get(self.config, "ckpt_path")
-        if self.saved is not None and self.saved.facts is None:  # weights alone, such as the released ones
+        if self.saved is not None and self.saved.hparams is None:  # weights alone, such as the released ones
             load_weights(self.model, self.saved, path)
             self.config_init[self.subcommand].ckpt_path = None
         elif self.saved is not None:
