@@ -103,3 +103,28 @@ def test_compiles_with(compiler, tmp_path):
         assert len(re.findall(r"fm(?:la|ul)\s+v\d+\.4s", output.read_text())) > 1000
     else:
         subprocess.run([compiler, *flags, "-fsyntax-only", source], check=True)
+
+
+SCRATCH = """
+#include <stdint.h>
+#include <stdlib.h>
+struct OutOfMemory { int64_t bytes; };
+#include "loops/memory.h"
+int main(int, char** words) {
+  const Scratch<float> memory(20);
+  return memory.data[atoi(words[1])] > 1;
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+def test_a_read_beyond_scratch_memory_is_reported_by_the_sanitizer(tmp_path):
+    """The spare bytes of `Scratch` would hide it from `make asan`."""
+    (tmp_path / "main.cpp").write_text(SCRATCH)
+    options = ["-std=c++20", "-fsanitize=address", f"-I{ROOT / 'src/involution/ops/cpu'}", "main.cpp", "-o", "main"]
+    subprocess.run(["g++", *options], cwd=tmp_path, check=True)
+    reported = [
+        b"AddressSanitizer" in subprocess.run([tmp_path / "main", str(at)], capture_output=True).stderr
+        for at in (-1, 0, 19, 20, 51)
+    ]
+    assert reported == [True, False, False, True, True]
