@@ -19,8 +19,10 @@ from benchmarks.speed.networks import PAIR, REFERENCE, compare, cuda_plan, rows_
 STORED = "rednet50, stored kernels"
 SECONDS = 56.0
 TURNS: Row = {"sample": 4.0, "warmup": 0}
-"""Each turn of a network is a new process, in which it takes about this many seconds of steps after two untimed ones. In
-one process, each network would change what the other's allocations cost, and that also differs from process to process."""
+"""Each turn of a network is a new process, which takes about this many seconds of steps after two untimed ones.
+
+In one process, each network would change what the other's allocations cost. That also differs from process to process.
+"""
 
 
 def run(options: Options) -> Measured:
