@@ -39,7 +39,10 @@ def complains(outcome, message):
         (("profile", "rednet50", "--set", "depth"), "--set: expected KEY=VALUE, got 'depth'"),
         (("profile", "rednet50", "--set", "stem_stride=3"), "stem_stride: expected 1, 2 or 4, got 3"),
         (("profile", "rednet50", "--set", "group_channels=20"), "group_channels: expected a divisor of .*, got 20"),
-        (("profile", "rednet50", "--set", "num_classes=-5"), "num_classes: expected 0 or more, got -5"),
+        (
+            ("profile", "rednet50", "--set", "num_classes=-5"),
+            "num_classes: expected a whole number from 0 to 65536, got -5",
+        ),
         (
             ("profile", "vit_tiny_patch16_224", "--input-size", "100", "100"),
             "input_size: expected a size that vit_tiny_patch16_224 takes, got 100 x 100",

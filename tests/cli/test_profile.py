@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from test_mistakes import complains
 
 from involution.models.counting import latency
 
@@ -46,3 +47,31 @@ def test_only_classifiers_are_timed(run):
     outcome = run("profile", "retinanet/rednet26", "--input-size", 32, 32, "--time")
     message = "involution: error: name: expected a classifier to measure its time, got 'retinanet/rednet26'\n"
     assert (outcome.status, outcome.err) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("rednet26", "in_chans=.nan", "in_chans: expected finite numbers, got nan"),
+        ("rednet26", "width_factor=.inf", "width_factor: expected finite numbers, got inf"),
+        ("rednet26", "kernel_size=[7, -.inf]", "kernel_size: expected finite numbers, got .7, -inf."),
+        ("rednet26", "in_chans=0", "in_chans: expected a whole number from 1 to 65536, got 0"),
+        ("rednet26", "in_chans=three", "in_chans: expected a whole number .*, got 'three'"),
+        ("rednet26", "num_classes=[1, 2]", r"num_classes: expected a whole number .*, got \[1, 2\]"),
+        ("rednet26", "num_classes=true", "num_classes: expected a whole number .*, got True"),
+        ("resnet50", "drop_rate=-1", "drop_rate: expected a number from 0 to 1, got -1"),
+        ("lsnet_t", "drop_rate=much", "drop_rate: expected a number from 0 to 1, got 'much'"),
+        ("rednet26", "act_layer=relux", "act_layer: expected the name of a layer of timm, got 'relux'"),
+        ("rednet26", "norm_layer=batch", "norm_layer: expected the name of a layer of timm, got 'batch'"),
+        ("rednet26", "global_pool=5", "global_pool: expected the name of a pooling, got 5"),
+        ("rednet26", "global_pool=word", "rednet26: expected arguments of the network, got .*Invalid pool type: word"),
+        ("retinanet/rednet26", "num_classes=1", "num_classes: expected a whole number from 2 to 65536, got 1"),
+        ("mask_rcnn/rednet26", "channels=-1", "channels: expected a whole number from 1 to 65536, got -1"),
+        ("semantic_fpn/rednet26", "head_channels=.nan", "head_channels: expected a whole number .*, got nan"),
+        ("upernet/rednet26", "auxiliary_channels=1e9", "auxiliary_channels: expected a whole number .*, got '1e9'"),
+        ("upernet/rednet26", "in_chans=.nan", "in_chans: expected finite numbers, got nan"),
+    ],
+    ids=str,
+)
+def test_values_that_no_network_takes(run, name, option, message):
+    assert complains(run("profile", name, "--input-size", 32, "--set", option), message)

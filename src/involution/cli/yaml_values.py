@@ -12,23 +12,27 @@ ALIASES = 20
 """Largest number of aliases: each can repeat a part of the text, which has aliases itself."""
 
 
+class UnboundedError(yaml.YAMLError):
+    """A text is YAML whose values might not be walked to an end."""
+
+
 def load_yaml(text: str) -> Any:
     """Return the values of a text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has other values than plain ones, or more than can be walked.
+        yaml.YAMLError: it is no YAML, has other values than plain ones, or more than can be walked (`UnboundedError`).
 
     >>> load_yaml("{a: [1, x]}")
     {'a': [1, 'x']}
     """
     if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > ALIASES:
-        raise yaml.YAMLError(f"more than {ALIASES} aliases")
+        raise UnboundedError(f"more than {ALIASES} aliases")
     try:
         values = yaml.safe_load(text)
     except RecursionError:
-        raise yaml.YAMLError("nested too deeply") from None
+        raise UnboundedError("nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits, or a date that there is not
         raise yaml.YAMLError(str(error)) from None
     if not is_small(values):
-        raise yaml.YAMLError("too many or too large values")
+        raise UnboundedError("too many or too large values")
     return values

@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from involution.weights import check_regular
+
 MAX_PIXELS = 2**26
 """Largest image that is decoded, 67 million pixels: a file of a few kilobytes can claim billions."""
 
@@ -55,8 +57,9 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
         ValueError: the file does not exist, cannot be read or has more than `MAX_PIXELS`; the message names it.
         CorruptImageError: the file cannot be decoded completely.
     """
-    if not Path(path).is_file() and Path(path).exists():  # a pipe would be waited for
-        raise ValueError(f"image: expected a file that can be read, got {path}, which is a folder, pipe or device")
+    check_regular(path, "image")
+    if Path(path).is_dir():
+        raise ValueError(f"image: expected a file that can be read, got {path}, which is a folder")
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:

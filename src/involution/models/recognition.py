@@ -12,6 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from involution.models.counting.complexity import BUILDERS, build
+from involution.models.skeleton.options import check_options
 from involution.models.skeleton.trunk import DEPTHS, MID_WIDTHS
 from involution.weights import require_fit, to_ours
 
@@ -81,6 +82,7 @@ def create(name: str, options: Mapping[str, Any], argument: str = "model") -> nn
     if backbone not in REDNETS or (parts and kind not in BUILDERS):
         kinds = " | ".join(BUILDERS)
         raise ValueError(f"{argument}: expected a network of {', '.join(REDNETS)}, or {kinds}/NETWORK, got {name!r}")
+    check_options(options)
     try:
         return BUILDERS[kind](*parts, **options) if parts else timm.create_model(name, **options)
     except TypeError as error:

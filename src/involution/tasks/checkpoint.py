@@ -19,7 +19,8 @@ from torch import nn
 
 from involution.models.detection import DETECTORS
 from involution.models.segmentation import SEGMENTORS
-from involution.models.skeleton.weights import LATER, SOURCES
+from involution.models.skeleton.options import SOURCES
+from involution.models.skeleton.weights import LATER
 from involution.tasks.classification import Classification, create_network
 from involution.tasks.detection import Detection
 from involution.tasks.segmentation import Segmentation

@@ -16,8 +16,9 @@ from torchvision.transforms import v2
 
 import involution.models  # noqa: F401  (registers the networks in timm)
 from involution.data import ClassificationBatch, ClassificationEvalTransform, PredictionBatch
+from involution.models.skeleton.options import check_options
 from involution.models.skeleton.registration import entrypoint
-from involution.models.skeleton.weights import check_options, load_weights
+from involution.models.skeleton.weights import load_weights
 from involution.tasks.schedule import Schedule
 from involution.tasks.task import NOT_SAVED, Task
 

@@ -3,7 +3,7 @@
 from involution.weights.fit import differences, require_fit
 from involution.weights.names import Renamed, to_official, to_ours
 from involution.weights.pretrained import DEFAULT, PRETRAINED
-from involution.weights.reading import Saved, read_weights
+from involution.weights.reading import Saved, check_regular, read_weights
 from involution.weights.writing import ENDINGS, check_destination, write_weights
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Renamed",
     "Saved",
     "check_destination",
+    "check_regular",
     "differences",
     "read_weights",
     "require_fit",

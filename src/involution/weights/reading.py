@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
         ValueError: there is no such file, or it holds anything but weights.
     """
     path = locate(path)
+    check_regular(path, argument)
     if path.is_dir():
         raise ValueError(f"{argument}: expected a file of weights, got {path}, which is a folder")
     if not path.is_file():
@@ -73,6 +75,17 @@ def read_weights(path: str | Path, argument: str = "checkpoint") -> Saved:
     if not is_small(hparams):
         raise ValueError(f"{argument}: expected a few plain hyper_parameters, got {path} with more than can be printed")
     return Saved({key: value.detach() for key, value in weights.items()}, hparams, state)
+
+
+def check_regular(path: str | Path, argument: str) -> None:
+    """Raise `ValueError` if a path is a pipe, a socket or a device: reading it might never end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # there is no such file, or the text is no path
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise ValueError(f"{argument}: expected a regular file, got {path}, which is {kind}")
 
 
 def _plain(name: object, value: object) -> bool:

@@ -1,5 +1,7 @@
 """Configurations, checkpoints and names that somebody else made."""
 
+import os
+
 import pytest
 import torch
 from test_mistakes import complains
@@ -48,3 +50,33 @@ def test_a_message_is_short_and_cannot_command_the_terminal(run, tmp_path):
     outcome = run("predict", "a.png", "--checkpoint", "\x1b[2J\n" + "x" * 9000)
     assert complains(outcome, r"\\x1b.2J.*x … x+: File name too long")
     assert len(outcome.err) < 2100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [
+        (("fit", "digits", "--model", "pipe"), "--model"),
+        (("fit", "digits", "--trainer=pipe"), "--trainer"),
+        (("fit", "--config", "pipe"), "--config"),
+        (("fit", "pipe.yaml"), "--config"),
+        (("fit", "digits", "--checkpoint", "pipe"), "--ckpt_path"),
+        (("fit", "--config", "model.yaml"), "model"),
+        (("predict", "a.png", "--checkpoint", "pipe"), "checkpoint"),
+        (("predict", "pipe"), "image"),
+        (("explain", "pipe", "--out", "a.png"), "image"),
+        (("convert", "pipe", "a.safetensors"), "source"),
+        (("export", "pipe", "--format", "onnx", "--out", "a.onnx"), "checkpoint"),
+    ],
+    ids=str,
+)
+def test_a_pipe_is_not_waited_for(run, tmp_path, arguments, argument):
+    for name in ("pipe", "pipe.yaml"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "model.yaml").write_text("model: pipe")
+    assert complains(run(*arguments), f"{argument}: expected a regular file, got pipe.*, which is a named pipe")
+
+
+def test_a_typed_value_that_does_not_end(run):
+    laughs = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10))]
+    outcome = run("fit", "digits", "--model.options", "\n".join(laughs))
+    assert complains(outcome, "--model.options: expected values that end, got YAML with more than 20 aliases")

@@ -21,7 +21,8 @@ from involution.cli.errors import UserError, did_you_mean
 from involution.cli.lightning.messages import explain
 from involution.cli.lightning.options import SPELLINGS
 from involution.cli.lightning.recipes import RECIPES
-from involution.cli.yaml_values import load_yaml
+from involution.cli.yaml_values import UnboundedError, load_yaml
+from involution.weights import check_regular
 
 LARGEST = 2**20  # bytes of a configuration
 
@@ -33,30 +34,31 @@ def parse(parser: LightningArgumentParser, arguments: Sequence[str]) -> Any:
         UserError: a configuration is not a YAML mapping, or an argument is unknown or has a wrong value.
     """
     arguments = [_shipped(option, value) for option, value in zip(["", *arguments], arguments, strict=False)]
-    for path in _configurations(arguments):
-        _check_configuration(path)
+    for option, value in _values(arguments):
+        _check_value(option, value)
+        if option in ("--config", "-c"):
+            _check_configuration(value)
     try:
         config = parser.parse_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(explain(str(error), _options(parser, arguments))) from error
-    for path in _class_paths(config):
+    for name, path in _texts(config):
         # jsonargparse would call any function for an optimizer; names without a module are those of our classes.
-        if "." in path and not isinstance(resolve_name(path), type):
+        if name == "class_path" and "." in path and not isinstance(resolve_name(path), type):
             raise UserError(f"class_path: expected the name of a class, got {path!r}")
     return config
 
 
-def _class_paths(value: Any) -> Iterator[str]:
-    """Yield every `class_path` of a configuration."""
-    if isinstance(value, list | tuple):
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of a configuration with its name."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, list | tuple):
         for item in value:
-            yield from _class_paths(item)
+            yield from _texts(item, name)
     elif isinstance(value, Namespace | dict):
-        for name, item in (vars(value) if isinstance(value, Namespace) else value).items():
-            if name == "class_path" and isinstance(item, str):
-                yield item
-            else:
-                yield from _class_paths(item)
+        for key, item in (vars(value) if isinstance(value, Namespace) else value).items():
+            yield from _texts(item, str(key))
 
 
 @contextmanager
@@ -109,15 +111,25 @@ def _shipped(option: str, value: str) -> str:
     return value
 
 
-def _configurations(arguments: Sequence[str]) -> list[str]:
-    """Return the values of `--config` and `-c`."""
-    found = []
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=False):
-        if option in ("--config", "-c"):
-            found.append(value)
-        elif option.startswith("--config="):
-            found.append(option.partition("=")[2])
-    return found
+def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield every option with its value."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if before.startswith("-") and not argument.startswith("--"):
+            yield before, argument
+        elif option.startswith("--") and equals:
+            yield option, value
+
+
+def _check_value(option: str, value: str) -> None:
+    """Check what jsonargparse would do with a value: it reads a file of that name, or walks the value as YAML."""
+    check_regular(value, option)
+    try:
+        load_yaml(value)
+    except UnboundedError as error:
+        raise UserError(f"{option}: expected values that end, got YAML with {error}") from None
+    except yaml.YAMLError:  # another text
+        pass
 
 
 def _check_configuration(path: str) -> None:
@@ -137,6 +149,8 @@ def _check_configuration(path: str) -> None:
         raise UserError(f"--config: expected a YAML file, got {path} ({reason})") from None
     if not isinstance(content, dict):
         raise UserError(f"--config: expected a YAML mapping, got {path} with {type(content).__name__}")
+    for name, text in _texts(content):  # jsonargparse reads the file that a text names
+        check_regular(text, name)
 
 
 def _options(parser: LightningArgumentParser, arguments: Sequence[str]) -> set[str]:

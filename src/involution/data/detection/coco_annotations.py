@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from involution.data.files import PathArray
+from involution.weights import check_regular
 
 
 class COCOAnnotations:
@@ -120,6 +121,7 @@ class _Packed:
 
     def parse(self, file: Path) -> Any:
         """Parse JSON. In the result, annotations are None and images are tuples (id, name, height, width)."""
+        check_regular(file, "root")
         try:
             with open(file, encoding="utf-8") as stream:
                 content = json.load(stream, object_hook=self._pack)

@@ -18,6 +18,7 @@ from involution.layers import Involution2d
 from involution.models.counting.convention import published_flops
 from involution.models.detection.detectors import DETECTORS, sweep, uncounted
 from involution.models.segmentation.segmentors import SEGMENTORS, Segmentor, synchronize_norms
+from involution.models.skeleton.options import check_options
 from involution.models.skeleton.registration import entrypoint
 from involution.models.skeleton.weights import LATER
 
@@ -73,17 +74,15 @@ def build(name: str, **kwargs: Any) -> nn.Module:
         ValueError: the name is unknown or the network does not take `kwargs`.
     """
     kind, *parts = name.split("/")
-    classes = kwargs.get("num_classes", 0)
-    if isinstance(classes, int) and classes < 0:
-        raise ValueError(f"num_classes: expected 0 or more, got {classes}")
     if parts:
         return _dense(name, kind, parts, kwargs)
+    check_options(kwargs)
     network = entrypoint(name)
     try:
         with torch.device("meta"):
             # Not `create_model`, which drops arguments that are None.
             return network(pretrained=False, pretrained_cfg=split_model_name_tag(name)[1], **kwargs)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, AssertionError) as error:  # timm asserts values
         raise ValueError(f"{name}: expected arguments of the network, got {kwargs} ({error})") from error
 
 
@@ -95,7 +94,7 @@ def _dense(name: str, kind: str, parts: Sequence[str], kwargs: dict[str, Any]) -
             # The published trainable parameters of detectors leave out the stem and the first stage.
             frozen = {"frozen_stages": 1} if kind in DETECTORS else {}
             network = BUILDERS[kind](*parts, **{**frozen, **kwargs, "weights": LATER})
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise ValueError(f"name: expected parts and arguments of {kind}, got {name!r} and {kwargs} ({error})") from None
     return synchronize_norms(network) if isinstance(network, Segmentor) else network
 

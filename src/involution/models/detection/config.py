@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from involution.models.skeleton.options import check_counts, check_options
+
 CLASSES = 81
 """Of COCO, with the background."""
 
@@ -39,6 +41,11 @@ class DetectorConfig:
     mask_init: str = "he"
     settings: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counts(2, num_classes=self.num_classes)
+        check_counts(channels=self.channels)
+        check_options(self.settings, "settings")
 
     @classmethod
     def of(cls, **kwargs: Any) -> DetectorConfig:

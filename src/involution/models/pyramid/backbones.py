@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from involution.models import rednet
+from involution.models.skeleton.options import check_options
 from involution.models.skeleton.registration import entrypoint
-from involution.models.skeleton.weights import DEFAULT, LATER, check_options, load_weights
+from involution.models.skeleton.weights import DEFAULT, LATER, load_weights
 
 STAGES = 4
 

@@ -17,6 +17,7 @@ from involution.models.pyramid.backbones import Backbone, create_backbone
 from involution.models.pyramid.fpn import FeaturePyramid
 from involution.models.segmentation.semantic_fpn import SemanticFPNHead
 from involution.models.segmentation.upernet import AuxiliaryHead, UPerHead
+from involution.models.skeleton.options import check_counts
 
 DEEP_STEM = {f"resnet{depth}": f"resnet{depth}c" for depth in (50, 101, 152)}
 """The paper's baselines have ResNets whose stem is three 3x3 convolutions; `resnet50c` and so on in timm."""
@@ -78,6 +79,7 @@ def semantic_fpn(
     >>> net(torch.rand(1, 3, 65, 97))["out"].shape
     torch.Size([1, 11, 65, 97])
     """
+    check_counts(num_classes=num_classes, channels=channels, head_channels=head_channels)
     body = create_backbone(DEEP_STEM.get(backbone, backbone), **kwargs)
     pyramid = FeaturePyramid(body.channels, channels, neck)
     return Segmentor(body, pyramid, SemanticFPNHead(channels, head_channels, num_classes))
@@ -109,6 +111,7 @@ def upernet(
     >>> {name: tuple(y.shape) for name, y in net(torch.rand(2, 3, 64, 96)).items()}
     {'out': (2, 11, 64, 96), 'aux': (2, 11, 64, 96)}
     """
+    check_counts(num_classes=num_classes, channels=channels, auxiliary_channels=auxiliary_channels)
     body = create_backbone(DEEP_STEM.get(backbone, backbone), **kwargs)
     head = UPerHead(body.channels, channels, num_classes, neck)
     return Segmentor(body, nn.Identity(), head, AuxiliaryHead(body.channels[2], auxiliary_channels, num_classes))

@@ -20,20 +20,8 @@ DEFAULT = "DEFAULT"
 LATER = "LATER"
 """Builds the architecture only: its weights are loaded later, from a checkpoint for example."""
 
-SOURCES = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
-"""Arguments of `timm.create_model` that specify the source of weights."""
-
 SHOWN = 6
 """Differences that an error lists."""
-
-
-def check_options(options: Mapping[str, Any], argument: str = "options") -> None:
-    """Raise `ValueError` if arguments of a network specify the source of its weights."""
-    if given := [name for name in SOURCES if name in options]:
-        raise ValueError(
-            f"{argument}: expected arguments of the architecture, got {', '.join(given)}; pass a file or {DEFAULT} as "
-            "weights instead"
-        )
 
 
 def load_weights(network: nn.Module, name: str, weights: str | Path, **options: Any) -> None:
