@@ -12,7 +12,7 @@ ALIASES = 20
 """Largest number of aliases: each can repeat a part of the text, which has aliases itself."""
 
 
-class UnboundedError(yaml.YAMLError):
+class UnboundedError(yaml.YAMLError):  # type: ignore[misc]  # yaml has no types
     """A text is YAML whose values might not be walked to an end."""
 
 

@@ -45,7 +45,7 @@ def check_options(options: Mapping[str, Any], argument: str = "options") -> None
             raise ValueError(f"{name}: expected finite numbers, got {value!r}")
         if name in _COUNTS and value is not None:
             check_counts(_COUNTS[name], **{name: value})
-        if name in _RATES and not (isinstance(value, Real) and 0 <= value <= 1):
+        if name in _RATES and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise ValueError(f"{name}: expected a number from 0 to 1, got {value!r}")
         if name == "global_pool" and not isinstance(value, str):
             raise ValueError(f"{name}: expected the name of a pooling, got {value!r}")
@@ -59,7 +59,7 @@ def check_options(options: Mapping[str, Any], argument: str = "options") -> None
 def check_counts(smallest: int = 1, **values: object) -> None:
     """Raise `ValueError` unless arguments are whole numbers from `smallest` to `LARGEST`."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or not smallest <= value <= LARGEST:
+        if not isinstance(value, Integral) or isinstance(value, bool) or not smallest <= int(value) <= LARGEST:
             raise ValueError(f"{name}: expected a whole number from {smallest} to {LARGEST}, got {value!r}")
 
 
