@@ -18,17 +18,18 @@ struct Image {
   int64_t stride_b, stride_c, stride_h, stride_w;  // in elements
   int64_t step_h = 0, step_w = 0;
 
+  void* address(int64_t elements) const { return static_cast<char*>(data) + elements * size_of(dtype); }
   // Channels [first, first + count).
   Image slice(int64_t first, int64_t count) const {
     Image part = *this;
-    if (data) part.data = static_cast<char*>(data) + first * stride_c * size_of(dtype);
+    if (data) part.data = address(first * stride_c);
     part.channels = count;
     return part;
   }
   // The image of output pixel (h, w) of every window.
   Image at(int64_t h, int64_t w) const {
     Image part = *this;
-    part.data = static_cast<char*>(data) + (h * step_h + w * step_w) * size_of(dtype);
+    part.data = address(h * step_h + w * step_w);
     return part;
   }
 };

@@ -32,11 +32,11 @@ void check(bool condition, const Words&... words) {
   throw std::runtime_error(message.str());
 }
 
-// Sizes as PyTorch prints them.
+// Sizes as PyTorch prints them: a view, because checks that succeed are given one too.
 struct Shape {
-  Ints sizes;
+  torch::headeronly::IntHeaderOnlyArrayRef sizes;
   explicit Shape(const Ints& sizes) : sizes(sizes) {}
-  explicit Shape(const Tensor& tensor) : sizes(tensor.sizes().begin(), tensor.sizes().end()) {}
+  explicit Shape(const Tensor& tensor) : sizes(tensor.sizes()) {}
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
     for (size_t d = 0; d < shape.sizes.size(); ++d) out << (d ? ", " : "[") << shape.sizes[d];
     return out << (shape.sizes.empty() ? "[]" : "]");

@@ -110,9 +110,9 @@ struct InputRows {
   Scratch<T> memory;  // Kh slots, followed by a row of zeros
   Scratch<const T*> rows;
   Scratch<int64_t> held;  // the row in each slot, or -1
-  int64_t b = -1;
+  const int64_t b;        // of this image
 
-  InputRows(const Image& x, const Window& w, int64_t windows)
+  InputRows(const Image& x, const Window& w, int64_t windows, int64_t b)
       : x(x),
         w(w),
         width(windows),
@@ -120,15 +120,15 @@ struct InputRows {
         layout(x, w, columns),
         memory(product(w.kh + 1, layout.size), true),
         rows(w.kh),
-        held(w.kh) {}
+        held(w.kh),
+        b(b) {
+    for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
+  }
 
   int64_t block() const { return layout.block(); }
 
   // Pointers to the rows read by row i of windows. In the order of `for_output_rows` every row of x is read once.
-  const T* const* see(int64_t image, int64_t i) {
-    if (image != b)
-      for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
-    b = image;
+  const T* const* see(int64_t i) {
     for (int64_t u = 0; u < w.kh; ++u) {
       const int64_t h = i * w.stride_h - w.pad_h + u * w.dilation_h;
       rows.data[u] = memory.data + (h >= 0 && h < x.height ? slot_of(h) : w.kh) * layout.size;

@@ -66,13 +66,13 @@ void forward(const Image& all_x, const Image& all_kernels, const Window& all, co
   division.over_rows(all_y, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
     const Image x = part.of(all_x), kernel = part.of(all_kernels), y = part.of(all_y);
     const Window w = part.of(all);
-    InputRows<T> in(x, w, kernel.width);
+    InputRows<T> in(x, w, kernel.width, b);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
     KernelRows<T> kernels(kernel, w);
     const PixelRow<T> out(y, true);
     for_output_rows(w, first, last, [&](int64_t i) {
-      const T* const* rows = in.see(b, i / w.scale_h);
+      const T* const* rows = in.see(i / w.scale_h);
       for (int64_t at = 0; at < w.scale_w; ++at)
         forward_row(rows, in, kernels.read(b, i, at, last), taps, loops, kernel.width,
                     every(out.place(b, i), at, w.scale_w), taps.shared ? kernels.ahead() : 0);
@@ -150,10 +150,10 @@ void grad_kernel(const Image& all_grads, const Image& all_x, const Window& all, 
   division.over_rows(all_grads, [&](const Part& part, int64_t b, int64_t first, int64_t last) {
     const Image grad = part.of(all_grads), x = part.of(all_x), grad_kernel = part.of(all_grad_kernels);
     const Window w = part.of(all);
-    InputRows<T> in(x, w, grad_kernel.width);
+    InputRows<T> in(x, w, grad_kernel.width, b);
     const PixelRow<T> grads(grad, true), out(grad_kernel, false);
     for_output_rows(w, first, last, [&](int64_t i) {
-      const T* const* rows = in.see(b, i / w.scale_h);
+      const T* const* rows = in.see(i / w.scale_h);
       const Row<T> row = grads.read(b, i);
       const int64_t h = i / w.scale_h, at_h = i % w.scale_h;
       for (int64_t at = 0; at < w.scale_w; ++at) {

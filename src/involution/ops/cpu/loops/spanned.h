@@ -153,7 +153,7 @@ void spanned(const Image& all_x, const Span& span, const Window& all, const Imag
     const Image x = part.of(all_x), y = part.of(all_y);
     const Window w = part.of(all);
     const SpanWeight<T> weight = weights.of(part);
-    InputRows<T> in(x, w, y.width);
+    InputRows<T> in(x, w, y.width, b);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
     const Features<T> features(span.reduced);
@@ -163,7 +163,7 @@ void spanned(const Image& all_x, const Span& span, const Window& all, const Imag
     const Row<T> kernels{memory.data, lanes<T>, pixel};
     for_output_rows(w, first, last, [&](int64_t i) {
       weight.kernels(features.read(b, i), y.width, kernels);
-      forward_row(in.see(b, i), in, kernels, taps, loops, y.width, out.place(b, i), 0);
+      forward_row(in.see(i), in, kernels, taps, loops, y.width, out.place(b, i), 0);
       out.write(b, i);
     });
   });

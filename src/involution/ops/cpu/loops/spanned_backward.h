@@ -97,7 +97,7 @@ struct SpannedBackward {
     const int64_t width = grad.width, pixel = weight.registers * L;
     const int64_t together = least(ceil_div(kPixels, width), grad.height);
 
-    InputRows<T> in(x, w, width);
+    InputRows<T> in(x, w, width, b);
     GradientRows<T> out(grad_x, w, width, b, first, last);
     const TapRegister<T> taps(x, w);
     const Loops<T> loops = taps.loops();
@@ -117,7 +117,7 @@ struct SpannedBackward {
         const int64_t i = waiting.data[r], j = r * width;
         const Row<T> grad_row = grad_rows.read(b, i);
         if (grad_x.data) grad_x_row(out.open(i), out, at(kernels, j), taps, loops, width, grad_row, 0);
-        if (own && for_span) grad_kernel_row(in.see(b, i), in, grad_row, width, at(grad_kernels, j));
+        if (own && for_span) grad_kernel_row(in.see(i), in, grad_row, width, at(grad_kernels, j));
       }
       if (own && grad_reduced.data) {
         weight.grad_reduced(grad_kernels, count * width, grad_features);

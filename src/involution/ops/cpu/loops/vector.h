@@ -89,6 +89,12 @@ struct Halves {
   }
 };
 
+// a0 b0 a1 b1 ... of the first halves or, if Second, of the second ones.
+template <class T, int Second>
+struct InTurns {
+  static constexpr int lane(int i) { return (Second * lanes<T> + i) / 2 + (i & 1 ? lanes<T> : 0); }
+};
+
 // The first halves of a and b.
 template <class T>
 struct LowHalves {

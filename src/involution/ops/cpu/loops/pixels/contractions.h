@@ -15,36 +15,36 @@ void over_groups(const Image& image, const Window& w, int64_t rows_of_windows, c
   division.over_rows(image, [&](const Part& part, int64_t b, int64_t first, int64_t last) { f(part.index, b, first, last); });
 }
 
-// f(maps, x, rows, b) for each group and image, where the maps of x are small: x, and the rows of `map` and `kernel`, of
-// this group
+// f(first, last + 1) for the ranges of groups and images of one thread, where the maps of a group are small: number i is
+// group i / batch of image i % batch.
 template <class T, class F>
-void over_small_maps(const Image& x, const Image& map, const Image& kernel, const Window& w, const F& f) {
-  const Image line = as_line(map), taps = as_line(kernel);
-  const int64_t grain = kWorthwhile / (group_work<T>(line, w) + 1) + 1;
-  Division::for_ranges(product(w.groups, x.batch), grain, [&](int64_t begin, int64_t end) {
-    ShiftedMaps<T> maps(group_of(x, w, 0), w, map);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t g = i / x.batch;
-      GroupRows<T> rows(w, g, line, taps);
-      f(maps, group_of(x, w, g), rows, i % x.batch);
-    }
-  });
+void over_small_maps(const Image& map, const Window& w, const F& f) {
+  Division::for_ranges(product(w.groups, map.batch), kWorthwhile / (group_work<T>(as_line(map), w) + 1) + 1, f);
 }
 
 // The contractions that read x: `work` computes the map from the kernels (`to_map`), or the kernels from the map.
 template <class T, class Work>
 void read_pixels(const Image& x, const Image& map, const Image& kernel, const Window& w, bool to_map, const Work& work) {
-  if (ShiftedMaps<T>::serves(x, w, map, kernel))
-    return over_small_maps<T>(x, map, kernel, w, [&](auto& maps, const Image& from, auto& rows, int64_t b) {
-      maps.read(from, b);
-      rows.over_pixels(maps.at.data, maps, b, 0, !to_map, to_map, work);
+  if (is_small(x, w, map, kernel))
+    return over_small_maps<T>(map, w, [&](int64_t begin, int64_t end) {
+      const SmallWindow<T> window(w, x.width, map.height, 1);
+      Groups groups(x, w);
+      const SmallMaps<T> maps(groups[0], window);
+      GroupRows<T> rows(w, 0, as_line(map), as_line(kernel));
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t g = i / x.batch, b = i - g * x.batch;
+        maps.read(groups[g], b);
+        rows.select(g);
+        rows.over_pixels(row_of(window, maps), b, 0, !to_map, to_map, work);
+      }
     });
   over_groups<T>(map, w, 1, [&](int64_t g, int64_t b, int64_t first, int64_t last) {
     const Image from = group_of(x, w, g);
-    InputRows<T, Planes<T>> in(from, w, kernel.width);
+    InputRows<T, Planes<T>> in(from, w, kernel.width, b);
     GroupRows<T> rows(w, g, map, kernel);
     for_output_rows(w, first, last, [&](int64_t i) {
-      rows.over_pixels(const_cast<T* const*>(in.see(b, i / w.scale_h)), in.layout, b, i, !to_map, to_map, work);
+      T* const* const seen = const_cast<T* const*>(in.see(i / w.scale_h));
+      rows.over_pixels(row_of(in.layout, seen), b, i, !to_map, to_map, work);
     });
   });
 }
@@ -61,18 +61,30 @@ void grad_kernel_pixels(const Image& grad, const Image& x, const Window& w, cons
 
 template <class T>
 void grad_x_pixels(const Image& grad, const Image& kernel, const Window& w, const Image& grad_x) {
-  if (ShiftedMaps<T>::serves(grad_x, w, grad, kernel))
-    return over_small_maps<T>(grad_x, grad, kernel, w, [&](auto& maps, const Image& to, auto& rows, int64_t b) {
-      maps.clear();
-      rows.over_pixels(maps.at.data, maps, b, 0, true, true, grad_x_group<T>);
-      maps.write(to, b);
+  if (is_small(grad_x, w, grad, kernel))
+    return over_small_maps<T>(grad, w, [&](int64_t begin, int64_t end) {
+      const SmallWindow<T> window(w, grad.width, grad_x.height, -1);
+      Groups given(grad, w), wanted(as_line(grad_x), w);
+      const SmallMaps<T> grads(given[0], window), kernels(kernel.slice(0, w.taps()), window);
+      const Lines<T> out(wanted[0], wanted[0].width, 1);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t g = i / grad.batch, b = i - g * grad.batch;
+        const Image& to = wanted[g];
+        grads.read(given[g], b);
+        kernels.read(kernel.slice(g * w.taps(), w.taps()), b);
+        WindowRow<T> row = row_of(window, grads);
+        row.taps = kernels.rows.data[0], row.tap = kernels.channel;
+        row.map = out.place(to, b, 0), row.map_channel = out.channel();
+        grad_x_small_group(row, w.kh, to.channels, out.line);
+        out.write(to, b, 0);
+      }
     });
   over_groups<T>(grad_x, w, w.scale_h * w.scale_w, [&](int64_t g, int64_t b, int64_t first, int64_t last) {
     const Image to = group_of(grad_x, w, g);
     GradientRows<T, Planes<T>> out(to, w, kernel.width, b, first, last);
     GroupRows<T> rows(w, g, grad, kernel);
     for_output_rows(w, out.begin() * w.scale_h, out.end(kernel.height) * w.scale_h, [&](int64_t i) {
-      rows.over_pixels(out.open(i / w.scale_h), out.layout, b, i, true, true, grad_x_group<T>);
+      rows.over_pixels(row_of(out.layout, out.open(i / w.scale_h)), b, i, true, true, grad_x_group<T>);
     });
     out.finish();
   });

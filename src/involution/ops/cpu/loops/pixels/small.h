@@ -1,5 +1,6 @@
-// Small maps as one line: the rows of an output are neighbours in memory, and a line of 7 pixels would leave most lanes
-// of a register idle. Tap (u, v) then reads a copy of x that is shifted by v, u rows further on.
+// Small maps as one line: the rows of a map are neighbours in memory, and a line of 7 pixels would leave most lanes of a
+// register idle. Tap (u, v) reads u rows and v pixels further on; a mask leaves out what is then of the next row or the
+// one before.
 
 constexpr int64_t kSmall = 4096, kNarrow = 64;  // pixels of a padded map and of its rows
 
@@ -12,77 +13,74 @@ inline Image as_line(Image image) {
   return image;
 }
 
-// The map of one group and its shifted copies. They serve one group and image after the other: what surrounds the pixels
-// of x stays zero.
-template <class T>
-struct ShiftedMaps {
+// The pixel of a map that output pixel p sees through tap (u, v) is p + shift. The gradient of x has it the other way
+// round: pixel p is seen from p - shift.
+struct Shift {
   const Window& w;
-  const int64_t width, rows, height;         // of x; rows with padding; rows of x among them
-  // Elements: of a copy, of all copies of a channel, of all copies; of a mask, of a plane.
-  const int64_t line, channel, count, size, around;
-  Scratch<T> memory, planes, inside;
-  Scratch<T*> at;           // where the taps of each row of the window begin
-  Scratch<int64_t> places;  // of each tap of a row, from there on
+  const int64_t width, sign;
 
-  // `x`: any group of the maps
-  ShiftedMaps(const Image& x, const Window& w, const Image& out)
-      : w(w),
-        width(x.width),
-        rows(out.height + (w.kh - 1) * w.dilation_h),
-        height(smaller(x.height, rows - w.pad_h)),
-        line(rows * width + 2 * lanes<T>),
-        channel(w.kw * line),
-        count(product(x.channels, channel)),
-        size(ceil_div(x.height * width, lanes<T>) * lanes<T>),
-        around(size + 2 * kNarrow),
-        memory(count, true),
-        planes(product(x.channels, around), true),
-        inside(product(w.kw, size), true),
-        at(w.kh),
-        places(w.kw) {
-    for (int64_t u = 0; u < w.kh; ++u) at.data[u] = memory.data + u * w.dilation_h * width;
-    for (int64_t v = 0; v < w.kw; ++v) places.data[v] = v * line;
-    for (int64_t v = 0; v < w.kw; ++v)
-      for (int64_t h = 0; h < height; ++h)
-        for (int64_t j = 0; j < width; ++j)
-          inside.data[v * size + h * width + j] = j + shift(v) >= 0 && j + shift(v) < width;
-  }
-
-  static bool serves(const Image& x, const Window& w, const Image& out, const Image& kernel) {
-    return w.stride_h * w.stride_w * w.scale_h * w.scale_w == 1 && x.width == out.width && x.width < kNarrow &&
-           w.dilation_h < kSmall && w.kh < kSmall && (out.height + (w.kh - 1) * w.dilation_h) * x.width <= kSmall &&
-           w.kw * x.height <= kSmall && one_line(x) && one_line(out) && one_line(kernel);
-  }
-  T* plane(int64_t c) const { return planes.data + c * around + kNarrow; }
-  int64_t shift(int64_t v) const { return v * w.dilation_w - w.pad_w; }
-
-  // f(copy, plane, mask) for each tap of channel c and each register of pixels: a pixel of the plane belongs to the copy
-  // where the mask is one; elsewhere it is of the row before or behind.
-  template <class F>
-  void over_pixels(int64_t c, const F& f) const {
-    for (int64_t v = 0; v < w.kw; ++v) {
-      T* const copy = memory.data + c * channel + places.data[v] + w.pad_h * width;
-      if (shift(v) > -width && shift(v) < width)
-        for (int64_t p = 0; p < height * width; p += lanes<T>)
-          f(copy + p, plane(c) + shift(v) + p, load(inside.data + v * size + p) > Vector<T>{});
-    }
-  }
-  void read(const Image& x, int64_t b) {
-    // All before the first copy: a register can be loaded only some time after parts of it were stored.
-    for (int64_t c = 0; c < x.channels; ++c)
-      line_reader<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane(c));
-    for (int64_t c = 0; c < x.channels; ++c)
-      over_pixels(c, [](T* copy, const T* pixels, auto mask) { store(copy, mask ? load(pixels) : Vector<T>{}); });
-  }
-  void clear() { __builtin_memset(memory.data, 0, count * sizeof(T)); }
-  void write(const Image& x, int64_t b) {
-    for (int64_t c = 0; c < x.channels; ++c) {
-      __builtin_memset(plane(c) - kNarrow, 0, around * sizeof(T));
-      over_pixels(c, [](const T* sums, T* pixels, auto mask) {
-        store(pixels, load(pixels) + (mask ? load(sums) : Vector<T>{}));
-      });
-      line_writer<T>(x.dtype)(as_line(x), b, c, 0, 0, 1, x.height * width, plane(c));
-    }
-  }
-  static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+  int64_t rows(int64_t u) const { return sign * (u * w.dilation_h - w.pad_h); }
+  int64_t columns(int64_t v) const { return sign * (v * w.dilation_w - w.pad_w); }
+  int64_t front() const { return larger(-rows(0), -rows(w.kh - 1)); }
+  int64_t behind() const { return larger(rows(0), rows(w.kh - 1)); }
+  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 };
+
+// Where the taps of a line read in maps with zeros around, and which of its pixels they find in them.
+template <class T>
+struct SmallWindow {
+  const Shift shift;
+  const int64_t height, line;  // rows of the line; elements of its registers
+  Scratch<int64_t> places;     // of each tap of a row of the window
+  Scratch<T> inside;           // for each of them, one where the pixel exists
+
+  SmallWindow(const Window& w, int64_t width, int64_t height, int64_t sign)
+      : shift{w, width, sign},
+        height(height),
+        line(ceil_div(height * width, lanes<T>) * lanes<T>),
+        places(w.kw),
+        inside(product(w.kw, line), true) {
+    for (int64_t v = 0; v < w.kw; ++v) {
+      const int64_t columns = shift.columns(v);
+      const int64_t first = columns < 0 ? -columns : 0, end = columns > 0 ? width - columns : width;
+      places.data[v] = first < end ? columns : 0;
+      for (int64_t h = 0; h < height; ++h)
+        for (int64_t j = first; j < end; ++j) inside.data[v * line + h * width + j] = 1;
+    }
+  }
+};
+
+// The maps of one group, with zeros around. They serve one group and image after the other.
+template <class T>
+struct SmallMaps {
+  const int64_t count, front, channel;  // pixels of a map; elements before them; elements of a map with its zeros
+  Scratch<T> memory;
+  Scratch<T*> rows;  // where the taps of each row of the window read
+
+  // `image`: any group
+  SmallMaps(const Image& image, const SmallWindow<T>& taps)
+      : count(image.height * image.width),
+        front((Shift::larger(taps.shift.front(), 0) + 1) * image.width),
+        channel(front + (Shift::larger(image.height, taps.height + taps.shift.behind()) + 1) * image.width + 2 * lanes<T>),
+        memory(product(image.channels, channel), true),
+        rows(taps.shift.w.kh) {
+    for (int64_t u = 0; u < taps.shift.w.kh; ++u) rows.data[u] = memory.data + front + taps.shift.rows(u) * image.width;
+  }
+
+  void read(const Image& image, int64_t b) const {
+    lines_reader<T>(image.dtype)(image, b, 0, 0, 1, count, memory.data + front, channel);
+  }
+};
+
+template <class T>
+inline WindowRow<T> row_of(const SmallWindow<T>& taps, const SmallMaps<T>& maps) {
+  return {maps.rows.data, maps.channel, taps.places.data, taps.shift.w.kw, taps.inside.data, taps.line};
+}
+
+inline bool is_small(const Image& x, const Window& w, const Image& map, const Image& kernel) {
+  const int64_t reach = (w.kh - 1) * w.dilation_h;
+  const int64_t rows = Shift::larger(reach, w.pad_h) + Shift::larger(x.height, map.height);
+  return w.stride_h * w.stride_w * w.scale_h * w.scale_w == 1 && x.width == map.width && x.width < kNarrow &&
+         w.dilation_h < kSmall && w.kh < kSmall && w.kw < kSmall && rows * x.width <= kSmall && w.kw * rows <= kSmall &&
+         one_line(x) && one_line(map) && one_line(kernel);
+}
