@@ -1,9 +1,10 @@
 """Errors for invalid arguments contain the name, the expected and the actual value."""
 
+import numpy as np
 import pytest
 import torch
 
-from involution import involution1d, involution2d, involution3d
+from involution import Involution2d, involution1d, involution2d, involution3d
 
 X, KERNEL = torch.zeros(2, 32, 5, 6), torch.zeros(2, 2, 3, 3, 5, 6)
 
@@ -18,6 +19,8 @@ REFUSED = {
     "dtype": ({"kernel": KERNEL.double()}, r"kernel: expected the dtype of x, torch.float32, got torch.float64"),
     "device": ({"kernel": KERNEL.to("meta")}, r"kernel: expected the device of x, cpu, got meta"),
     "integers": ({"x": X.int(), "kernel": KERNEL.int()}, r"x: expected a floating-point tensor, got torch.int32"),
+    "a list": ({"x": [[1.0]]}, r"x: expected a Tensor, got list"),
+    "no kernel": ({"kernel": None}, r"kernel: expected a Tensor, got NoneType"),
     "rank of x": ({"x": X[0]}, r"x: expected \[B, C, H, W\], got shape \[32, 5, 6\]"),
     "rank of kernel": ({"kernel": KERNEL[0]}, r"kernel: expected \[B, G, Kh, Kw, Ho, Wo\], got shape"),
     "negative padding": ({"padding": -1}, r'padding: expected "same", an int .* each at least 0, got -1'),
@@ -49,6 +52,26 @@ def test_autocast_mixes_all_dtypes_but_float64():
         for x, kernel in ((X, KERNEL.double()), (X.double(), KERNEL)):
             with pytest.raises(ValueError, match=f"kernel: expected the dtype of x, {x.dtype}, got {kernel.dtype}"):
                 involution2d(x, kernel)
+
+
+def test_an_accepted_call_does_not_excuse_another():
+    """Checks are remembered: what equals an accepted argument, or was accepted under autocast, is still refused."""
+    involution2d(X, KERNEL, stride=(1, 1))
+    with pytest.raises(ValueError, match=r"stride: expected an int or a pair, each at least 1, got \(1.0, 1\)"):
+        involution2d(X, KERNEL, stride=(1.0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        involution2d(X, KERNEL.half())
+    with pytest.raises(ValueError, match=r"kernel: expected the dtype of x, torch\.float32, got torch\.float16"):
+        involution2d(X, KERNEL.half())
+
+
+def test_integers_of_numpy():
+    x, kernel = torch.randn(1, 4, 7, 7), torch.randn(1, 2, 3, 3, 3, 3)
+    y = involution2d(x, kernel, np.int64(2), (np.int32(0), (np.int64(0), 0)), np.uint8(1))
+    torch.testing.assert_close(y, involution2d(x, kernel, 2, 0, 1))
+    layer = Involution2d(16, np.int64(3), stride=(np.int64(2), 1))
+    assert [type(size) for size in layer.kernel_size + layer.stride] == [int] * 4
+    assert layer(torch.randn(1, 16, 5, 6)).shape == (1, 16, 3, 6)
 
 
 def test_refused_in_other_dimensions():

@@ -144,6 +144,20 @@ def dual(f, inputs):
         return forward_ad.unpack_dual(f(*(forward_ad.make_dual(value, value) for value in inputs))).tangent
 
 
+def test_the_public_functions_where_nothing_is_recorded():
+    """Without grad mode they skip the kernel that records, but not tangents, transforms and dispatch modes."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x, kernel = torch.randn(2, 4, 3, 5, dtype=torch.float64), torch.randn(2, 2, 3, 3, 3, 5, dtype=torch.float64)
+    expected = involution2d(x, kernel)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        torch.testing.assert_close(involution2d(x.requires_grad_(), kernel), expected.detach())
+        torch.testing.assert_close(dual(involution2d, (x, kernel)), 2 * expected)
+        torch.testing.assert_close(vmap(lambda k: involution2d(x, k))(kernel[None]), expected[None])
+    assert counter.get_flop_counts()["Global"][ops.involution2d] == 5 * 2 * 9 * x.numel()
+    assert involution2d(x, kernel).requires_grad
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["involution2d", "spanned"])
 def test_transforms_compile_without_graph_breaks(name):

@@ -33,8 +33,9 @@ def ska(x: Tensor, w: Tensor) -> Tensor:
     """
     if w.dim() != 5:
         raise ValueError(f"w: expected [B, G, K*K, H, W], got shape {list(w.shape)}")
-    size = _side("w", w.shape[2])
-    return involution2d(x, w.unflatten(2, (size, size)), interleaved=True)
+    batch, groups, taps, height, width = w.shape
+    side = _side("w", taps)
+    return involution2d(x, w.view(batch, groups, side, side, height, width), interleaved=True)
 
 
 def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None, softmax: bool = False) -> Tensor:

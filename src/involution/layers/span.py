@@ -37,11 +37,13 @@ class Span(nn.Sequential):
 
 def hooked(*modules: nn.Module) -> bool:
     """Return whether a call of one of the modules runs a hook, or another function in place of its `forward`."""
-    return any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
-        for module in modules
-    )
+    for module in modules:  # every call of a layer asks: a loop takes half the time of `any`
+        if (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+            or "forward" in module.__dict__
+        ):
+            return True
+    return False

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from math import prod
 from typing import Any, TypeVar, cast
 
 from torch import Tensor
@@ -21,20 +20,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from involution.ops import autograd, cpu, cuda, vmap  # noqa: F401  (importing registers operators)
 from involution.ops.fused import bottleneck, norm, stem  # noqa: F401
-from involution.ops.geometry import (
-    AXES,
-    Padding,
-    Size,
-    check_alike,
-    check_divisor,
-    check_groups,
-    check_map,
-    check_span,
-    per_axis,
-    resolve,
-    scales,
-    sizes_are_symbols,
-)
+from involution.ops.geometry import Padding, Size, plan_involution, plan_products, plan_spanned
 from involution.ops.ranks import aggregate, aggregate_spanned, correlate
 
 __all__ = ["involution1d", "involution2d", "involution3d", "local_products", "spanned_involution"]
@@ -179,15 +165,7 @@ def _involution(
     interleaved: bool,
     softmax: bool,
 ) -> Tensor:
-    check_map("x", x, rank)
-    if kernel.dim() != 2 + 2 * rank:
-        axes = AXES[3 - rank :]
-        layout = ", ".join([f"K{a.lower()}" for a in axes] + [f"{a}o" for a in axes])
-        raise ValueError(f"kernel: expected [B, G, {layout}], got shape {list(kernel.shape)}")
-    check_alike("kernel", kernel, "x", x)
-    check_groups("kernel", kernel.shape[1], x.shape[1])
-    window, out, repeats = kernel.shape[2 : 2 + rank], kernel.shape[2 + rank :], scales(scale, rank)
-    geometry = resolve("kernel", x.shape[2:], window, out, stride, padding, dilation, repeats)
+    geometry, repeats = plan_involution((x, kernel), rank, stride, padding, dilation, scale)
     return aggregate(x, kernel, geometry, repeats, interleaved, softmax)
 
 
@@ -229,18 +207,7 @@ def spanned_involution(
     >>> spanned_involution(x, reduced, weight, None, kernel_size=3).shape
     torch.Size([1, 32, 5, 6])
     """
-    rank = x.dim() - 2 if 3 <= x.dim() <= 5 else 2
-    check_map("x", x, rank)
-    check_map("reduced", reduced, rank)
-    check_alike("reduced", reduced, "x", x)
-    window = per_axis("kernel_size", kernel_size, rank, least=1)
-    check_span(weight, bias, window, reduced.shape[1])
-    groups = weight.shape[0] // prod(window)
-    check_groups("weight", groups, x.shape[1])
-    check_alike("weight", weight, "x", x, batch=False)
-    if bias is not None:
-        check_alike("bias", bias, "x", x, batch=False)
-    geometry = resolve("reduced", x.shape[2:], window, reduced.shape[2:], stride, padding, dilation)
+    groups, window, geometry = plan_spanned((x, reduced, weight, bias), kernel_size, stride, padding, dilation)
     return aggregate_spanned(x, reduced, weight, bias, groups, window, geometry)
 
 
@@ -280,14 +247,6 @@ def local_products(
     >>> local_products(torch.rand(1, 32, 5, 6), torch.rand(1, 32, 5, 6), groups=2, kernel_size=(3, 1)).shape
     torch.Size([1, 2, 3, 1, 5, 6])
     """
-    rank = key.dim() - 2 if 3 <= key.dim() <= 5 else 2
-    check_map("key", key, rank)
-    check_map("query", query, rank)
-    check_alike("query", query, "key", key)
-    if not sizes_are_symbols() and query.shape[1] != key.shape[1]:
-        raise ValueError(f"query: expected the {key.shape[1]} channels of key, got {query.shape[1]}")
-    check_divisor("groups", groups, key.shape[1])
-    window = per_axis("kernel_size", kernel_size, rank, least=1)
-    repeats = scales(scale, rank)
-    geometry = resolve("query", key.shape[2:], window, query.shape[2:], stride, padding, dilation, repeats)
+    plan = plan_products((query, key), groups, kernel_size, stride, padding, dilation, scale)
+    window, geometry, repeats = plan
     return correlate(query, key, groups, window, geometry, repeats, interleaved)

@@ -114,6 +114,14 @@ def _primal(value: Tensor | None) -> Tensor | None:
     return None if value is None else forward_ad.unpack_dual(value, level=0).primal
 
 
+def call(op: Any, *args: Any) -> Any:
+    """Call the operator; where nothing is recorded, without the kernel at the Autograd key, which dispatches again."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.is_inference_mode_enabled() or _may_be_dual():
+        return op(*args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*args)
+
+
 def _below(op: Any, keyset: Any, args: Sequence[Any]) -> Any:
     with torch._C._AutoDispatchBelowAutograd():
         return op.redispatch(keyset & torch._C._after_autograd_keyset, *args)

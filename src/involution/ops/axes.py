@@ -31,7 +31,8 @@ def pixels(t: Tensor) -> int:
 
 def split_channels(x: Tensor, groups: int) -> Tensor:
     """Return [B, C, ...] as [B, C/G, G, ...]: channel c is in group c mod G."""
-    return x.unflatten(1, (x.shape[1] // groups, groups))
+    batch, channels, *size = x.shape
+    return x.view(batch, channels // groups, groups, *size)
 
 
 def merge_channels(x: Tensor) -> Tensor:

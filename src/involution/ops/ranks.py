@@ -7,16 +7,18 @@ padding in front, dilation and scale have one entry per axis.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from involution.ops import axes, softmax
+from involution.ops.autograd import call
+from involution.ops.geometry import Geometry
 from involution.ops.layout import is_channels_last
 from involution.ops.reference import pad, widen
 
 Ints = Sequence[int]
-Geometry = tuple[list[int], list[int], list[int]]
 
 _ops = torch.ops.involution
 
@@ -58,7 +60,7 @@ def _aggregate(
         x = axes.split_channels(x, kernel.shape[1])
     if scale:
         kernel = axes.split_pixels(kernel, scale)
-    y = op(x, kernel, *geometry)
+    y = call(op, x, kernel, *geometry)
     if scale:
         y = axes.merge_pixels(y)
     return axes.merge_channels(y) if interleaved else y
@@ -68,8 +70,8 @@ def aggregate_spanned(
     x: Tensor, reduced: Tensor, weight: Tensor, bias: Tensor | None, groups: int, window: Ints, geometry: Geometry
 ) -> Tensor:
     """Return the involution of `x` with the kernels weight · reduced + bias."""
-    rank, window = x.dim() - 2, list(window)
-    op = _ops.involution2d_spanned
+    rank = x.dim() - 2
+    op = partial(call, _ops.involution2d_spanned)
     if rank == 2:
         return op(x, reduced, weight, bias, groups, window, *geometry)
     if rank == 1:
@@ -104,7 +106,7 @@ def correlate(
     interleaved: bool = False,
 ) -> Tensor:
     """Return the products of every query with the keys of its window, [B, G, *window, *out]."""
-    rank, window = query.dim() - 2, list(window)
+    rank = query.dim() - 2
     if rank == 2:
         return _correlate(query, key, groups, window, geometry, scale, interleaved)
     if rank == 1:
@@ -126,7 +128,7 @@ def _correlate(
         query, key = axes.split_channels(query, groups), axes.split_channels(key, groups)
     if scale:
         query = axes.split_pixels(query, scale)
-    products = _ops.involution2d_grad_kernel(query, key, groups, window, *geometry)
+    products = call(_ops.involution2d_grad_kernel, query, key, groups, window, *geometry)
     return axes.merge_pixels(products) if scale else products
 
 
