@@ -10,12 +10,13 @@ import pytest
 from involution.ops import cpu
 
 TESTS = Path(__file__).parent
-FILES = ("ops/test_operators.py", "ops/fused/test_bottleneck.py", "family/test_axes.py")
+FILES = ("ops/test_operators.py", "ops/fused/test_bottleneck.py", "family/test_axes.py", "family/test_softmax.py")
 BLOCKS = "test_bottleneck and drawn and not many"
 BFLOAT16 = "test_bottleneck and drawn and bfloat16"  # the instructions of the extensions
-VALUES = f"test_operators and (values or strides) or test_axes and values or {BLOCKS}"
+FAMILY = "(test_axes or test_softmax) and values"
+VALUES = f"test_operators and (values or strides) or {FAMILY} or {BLOCKS}"
 SETS = {
-    "reference": f"test_operators and (registration or empty) or test_axes and values or {BLOCKS}",
+    "reference": f"test_operators and (registration or empty) or {FAMILY} or {BLOCKS}",
     "baseline": VALUES,
     "avx2": VALUES,
     "avx512": BFLOAT16,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from involution.ops import axes, reference, spanned
+from involution.ops import axes, reference, softmax, spanned
 
 DTYPES = {"float64": 1e-14, "float32": 4e-6, "bfloat16": 4e-3, "float16": 5e-4}
 """Largest error allowed, relative to the largest value of a result or to 1 if that is larger."""
@@ -121,6 +121,8 @@ def computed(case: Case, t: dict[str, Tensor], ops: Any = torch.ops.involution) 
     window, bias = list(case.window), t["bias"] if case.bias else None
     span = (t["reduced"], t["weight"], bias, case.groups, window, *geometry)
     yield "y", ops.involution2d(t["x"], t["kernel"], *geometry)
+    if hasattr(ops, "involution2d_softmax"):  # there is no program for it on GPU
+        yield "softmax y", ops.involution2d_softmax(t["x"], t["kernel"], *geometry)
     yield "grad_x", ops.involution2d_grad_x(t["grad"], t["kernel"], list(case.size), *geometry)
     yield "grad_kernel", ops.involution2d_grad_kernel(t["grad"], t["x"], case.groups, window, *geometry)
     yield "spanned y", ops.involution2d_spanned(t["spanned x"], *span)
@@ -139,6 +141,7 @@ def expected(case: Case, t: dict[str, Tensor]) -> dict[str, Tensor]:
     taps = reference.involution2d_grad_kernel(grad, x, case.groups, window, *geometry).flatten(1, 3)
     return {
         "y": reference.involution2d(t["x"], t["kernel"], *geometry),
+        "softmax y": reference.involution2d(t["x"], softmax.kernels(t["kernel"]), *geometry),
         "grad_x": reference.involution2d_grad_x(t["grad"], t["kernel"], size, *geometry),
         "grad_kernel": reference.involution2d_grad_kernel(t["grad"], t["x"], case.groups, window, *geometry),
         "spanned y": reference.involution2d(x, kernel, *geometry),
