@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.measuring.allocator import SETTINGS
 from benchmarks.registry import BENCHMARKS, GROUPS, find
 
 
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "--budget", type=float, default=600, metavar="SECONDS", help="of each benchmark; what does not fit is skipped"
     )
     running.add_argument(
-        "--allocator", choices=["default", "keep"], default="default", help="glibc, or glibc that keeps freed memory"
+        "--allocator", choices=SETTINGS, default="default", help="glibc, one that keeps freed memory, or huge pages"
     )
     running.add_argument(
         "--resume", action="store_true", help="skip benchmarks that have a record of this commit and device"

@@ -40,7 +40,7 @@ def run(
         words: the command line, for the record.
         dry_run: run all cases with tiny shapes.
         budget: time limit of each benchmark in seconds.
-        allocation: a key of `allocator.NAMES`.
+        allocation: a key of `allocator.SETTINGS`.
         out: folder of the records.
         arguments: arguments of the benchmark itself.
         resume: skip benchmarks whose record was written for this commit and device.
@@ -106,6 +106,6 @@ def place(benchmark: Benchmark, described: Row, variant: str | None) -> Path:
     name = variant or benchmark.name
     if benchmark.folder != "speed":
         return Path(benchmark.folder, f"{name}.json")
-    kept = described["allocator"] == allocator.NAMES["keep"]
     gpu = re.sub(r"[^a-z0-9]+", "-", (described["gpu"] or "").lower())
-    return Path(benchmark.folder, gpu or ("cpu-keeping-memory" if kept else "cpu"), f"{name}.json")
+    cpu = next(setting.folder for setting in allocator.SETTINGS.values() if setting.name == described["allocator"])
+    return Path(benchmark.folder, gpu or cpu, f"{name}.json")

@@ -1,31 +1,51 @@
-"""The allocator of CPU memory: glibc with default settings, or glibc configured to keep freed memory.
+"""The allocator of CPU memory: glibc with default settings, glibc configured to keep freed memory, or huge pages.
 
 By default, glibc returns a freed block of more than 32 MiB to the system, and the system clears every page of the next
-allocation. For feature maps of a large batch, this takes as long as a layer. Both settings occur in production: many
-servers preload an allocator that keeps freed memory.
+allocation. For feature maps of a large batch, this takes as long as a layer. All settings occur in production: many
+servers preload an allocator that keeps freed memory, and PyTorch asks for huge pages if an environment variable is set.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-KEEPING = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
-    "MALLOC_TOP_PAD_": str(1 << 26),
+
+@dataclass(frozen=True)
+class Setting:
+    """An allocator: its name in records, the folder of records of speed, and the environment variables that choose it."""
+
+    name: str
+    folder: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+SETTINGS = {
+    "default": Setting("glibc", "cpu"),
+    "keep": Setting(
+        "glibc, keeping freed memory",
+        "cpu-keeping-memory",
+        {
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+            "MALLOC_TOP_PAD_": str(1 << 26),
+        },
+    ),
+    "huge-pages": Setting("glibc, huge pages", "cpu-huge-pages", {"THP_MEM_ALLOC_ENABLE": "1"}),
 }
-NAMES = {"default": "glibc", "keep": "glibc, keeping freed memory"}
+VARIABLES = frozenset(variable for setting in SETTINGS.values() for variable in setting.variables)
 
 
-def name() -> str:
-    """Return the name of the setting of this process, for the record."""
-    return NAMES["keep" if os.environ.items() >= KEEPING.items() else "default"]
+def current() -> Setting:
+    """Return the setting of this process."""
+    own = {variable: os.environ[variable] for variable in VARIABLES & os.environ.keys()}
+    return next((setting for setting in SETTINGS.values() if setting.variables == own), SETTINGS["default"])
 
 
 def restart_with(setting: str) -> None:
     """Restart this command with the setting if necessary. glibc reads the setting when a process starts."""
-    if name() != NAMES[setting]:
-        clean = {key: value for key, value in os.environ.items() if key not in KEEPING}
-        environment = {**clean, **(KEEPING if setting == "keep" else {})}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    if current() != SETTINGS[setting]:
+        clean = {key: value for key, value in os.environ.items() if key not in VARIABLES}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**clean, **SETTINGS[setting].variables})

@@ -98,7 +98,7 @@ def machine(device: torch.device) -> Row:
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "instruction_set": cpu.status()["instruction_set"],
-        "allocator": allocator.name(),
+        "allocator": allocator.current().name,
         "gpu": None,
     }
     if device.type == "cuda":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from benchmarks.measuring.allocator import SETTINGS
 from benchmarks.measuring.options import Row
 from benchmarks.measuring.record import MEASURED, Record, load
 from benchmarks.tables.markdown import markdown, spread, where
@@ -19,6 +20,7 @@ OURS = (
 )
 RIVALS = ("unfold", "unfold, compiled", "shifted sums, compiled")
 KEEPING = "cpu-keeping-memory"
+TRAINING = tuple(f"{setting.folder}/training" for setting in SETTINGS.values())
 
 
 def measured(name: str, folder: str = "cpu") -> Record:
@@ -128,22 +130,27 @@ def table2() -> str:
 
 
 def training() -> str:
-    """Return time and peak memory of a training step."""
-    record = measured("training")
-    reference = record.one(network=record.settings["reference"])
-    lines = [
-        [
-            f"`{row['network']}`",
-            spread(row) if row.get("median_ms") else "",
-            f"{row['ratio']:.2f}x" if row.get("ratio") else "",
-            f"{row['peak_memory_mib']:.0f}",
-            f"{row['peak_memory_mib'] / reference['peak_memory_mib']:.2f}x",
+    """Return time and peak memory of a training step, with every allocator that was measured."""
+    records = [load(f"speed/{name}") for name in TRAINING if (MEASURED / "speed" / f"{name}.json").exists()]
+    lines = []
+    for record in records:
+        reference = record.one(network=record.settings["reference"])
+        lines += [
+            [
+                record.machine["allocator"],
+                f"`{row['network']}`",
+                spread(row) if row.get("median_ms") else "",
+                f"{row['ratio']:.2f}x" if row.get("ratio") else "",
+                f"{row['peak_memory_mib']:.0f}",
+                f"{row['peak_memory_mib'] / reference['peak_memory_mib']:.2f}x",
+            ]
+            for row in record.rows
         ]
-        for row in record.rows
-    ]
-    header = ["network", f"step of {reference['batch']} images, ms", "ratio", "peak memory, MiB", "ratio"]
-    optimizer = record.settings["optimizer"] or record.notes or ""
-    return markdown(header, lines) + where(record, "float32", optimizer, "median (quartiles)")
+    batch = records[0].rows[0]["batch"]
+    header = ["allocator", "network", f"step of {batch} images, ms", "ratio", "peak memory, MiB", "ratio"]
+    return markdown(header, lines, 2) + where(
+        records[0], "float32", records[0].settings["optimizer"], "median (quartiles)"
+    )
 
 
 def scaling() -> str:
