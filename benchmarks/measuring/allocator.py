@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Setting:
-    """An allocator: its name in records, the folder of records of speed, and the environment variables that choose it."""
+    """An allocator: its name in records, the folder of records of speed, and the environment that chooses it."""
 
     name: str
     folder: str
