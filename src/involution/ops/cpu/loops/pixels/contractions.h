@@ -22,20 +22,6 @@ void over_small_maps(const Image& map, const Window& w, const F& f) {
   Division::for_ranges(product(w.groups, map.batch), kWorthwhile / (group_work<T>(as_line(map), w) + 1) + 1, f);
 }
 
-constexpr int64_t kBand = 8;  // rows of windows
-
-// f(i) for output rows [begin, end). With a scale, kernels of neighbouring pixels may be planes apart in memory: of each
-// plane some rows are read, not one.
-template <class F>
-inline void for_bands(const Window& w, int64_t begin, int64_t end, const F& f) {
-  if (w.scale_h == 1 || phases(w) > 1) return for_output_rows(w, begin, end, f);
-  const int64_t band = kBand * w.scale_h;
-  for (int64_t first = begin / band * band; first < end; first += band)
-    for (int64_t at = 0; at < w.scale_h; ++at)
-      for (int64_t i = first + at; i < first + band && i < end; i += w.scale_h)
-        if (i >= begin) f(i);
-}
-
 // The contractions that read x: `work` computes the map from the kernels (`to_map`), or the kernels from the map.
 template <class T, class Work>
 void read_pixels(const Image& x, const Image& map, const Image& kernel, const Window& w, bool to_map, const Work& work) {
@@ -56,7 +42,7 @@ void read_pixels(const Image& x, const Image& map, const Image& kernel, const Wi
     const Image from = group_of(x, w, g);
     InputRows<T, Planes<T>> in(from, w, kernel.width, b);
     GroupRows<T> rows(w, g, map, kernel);
-    for_bands(w, first, last, [&](int64_t i) {
+    for_output_rows(w, first, last, [&](int64_t i) {
       T* const* const seen = const_cast<T* const*>(in.see(i / w.scale_h));
       rows.over_pixels(row_of(in.layout, seen), b, i, !to_map, to_map, work);
     });

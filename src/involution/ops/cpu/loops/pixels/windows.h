@@ -230,6 +230,14 @@ struct GroupRows {
     kernel.data = all_kernels.address(g * w.taps() * kernel.stride_c);
   }
 
+  // Distance from the taps of column `at` of row i to those that are read next, or 0 if they are copied.
+  int64_t ahead(int64_t i, int64_t at) const {
+    const auto place = [&](int64_t i, int64_t at) {
+      return i / w.scale_h * kernel.stride_h + i % w.scale_h * kernel.step_h + at * kernel.step_w;
+    };
+    const int64_t next = at + 1 < w.scale_w ? place(i, at + 1) : place(i + 1, 0);
+    return taps.in_place ? next - place(i, at) : 0;
+  }
   // `row`: what row i of output pixels reads or adds to
   template <class F>
   void over_pixels(WindowRow<T> row, int64_t b, int64_t i, bool read_map, bool read_taps, const F& f) {
@@ -239,8 +247,7 @@ struct GroupRows {
       T* const given = read_taps ? taps.read(pixel, b, h) : taps.place(pixel, b, h);
       row.taps = w.softmax ? shares.data : given;
       row.tap = w.softmax ? taps.line : taps.channel();
-      const int64_t ahead = taps.in_place ? kernel.stride_h : 0;  // to the next row that is read of these planes
-      if (w.softmax) softmax_lines<T>(given, taps.channel(), ahead, row.taps, row.tap, w.taps(), taps.line);
+      if (w.softmax) softmax_lines<T>(given, taps.channel(), ahead(i, at), row.taps, row.tap, w.taps(), taps.line);
       row.map = read_map ? maps.read(map, b, i, at) : maps.place(map, b, i, at);
       row.map_channel = maps.channel();
       f(row, w.kh, map.channels, maps.line);
