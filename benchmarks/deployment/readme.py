@@ -47,7 +47,7 @@ def run(options: Options) -> Measured:
             if not known and options.budget.allows(command, 1):
                 rows.append({"command": command, **({} if options.dry_run else _time(command, folder))})
                 times.write_text(json.dumps(rows))
-    return Measured(rows, notes=None if options.dry_run else "Other processes computed on the machine meanwhile.")
+    return Measured(rows)
 
 
 def _time(command: str, folder: Path) -> dict[str, float]:
