@@ -21,13 +21,13 @@ from pathlib import Path
 from benchmarks.measuring.options import Measured, Options
 from benchmarks.measuring.record import ROOT
 
-BLOCK = re.compile(r"^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 IMAGE = "docs/images/figure3.png"
 
 
 def commands(page: str) -> list[str]:
     """Return the commands of a page, without those of `make`, which make the same environment again."""
-    lines = [line for block in BLOCK.findall(page) for line in block.splitlines()]
+    lines = [line for language, block in BLOCK.findall(page) if not language for line in block.splitlines()]
     return [line for line in lines if not line.startswith("make ")]
 
 

@@ -67,4 +67,11 @@ def int8() -> str:
     return markdown(header, lines) + where(record, *details) + (f"\n{record.notes}\n" if record.notes else "")
 
 
-BLOCKS = {"formats": formats, "int8": int8, "onnx": onnx, "startup": startup}
+def readme() -> str:
+    """Return the time of each of README's commands."""
+    record = load("deployment/readme")
+    lines = [[f"`{row['command']}`", f"{row['duration_s']:.0f}"] for row in record.rows]
+    return markdown(["command", "time, s"], lines, 1) + where(record, "in a new clone, one run; `pip` with its downloads")
+
+
+BLOCKS = {"readme": readme, "formats": formats, "int8": int8, "onnx": onnx, "startup": startup}
