@@ -94,3 +94,10 @@ def test_a_wrong_command_has_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+def test_text_after_a_block_of_python_is_no_command_of_readme():
+    from benchmarks.deployment.readme import commands
+
+    page = "```\npip install a\n```\n\n```python\n>>> 1\n```\n\ntext\n\n```\nmake demo\ninvolution info\n```\n"
+    assert commands(page) == ["pip install a", "involution info"]

@@ -71,7 +71,8 @@ def readme() -> str:
     """Return the time of each of README's commands."""
     record = load("deployment/readme")
     lines = [[f"`{row['command']}`", f"{row['duration_s']:.0f}"] for row in record.rows]
-    return markdown(["command", "time, s"], lines, 1) + where(record, "in a new clone, one run; `pip` with its downloads")
+    details = "one run; the times of `pip` depend on the connection and on its cache"
+    return markdown(["command", "time, s"], lines) + where(record, details)
 
 
 BLOCKS = {"readme": readme, "formats": formats, "int8": int8, "onnx": onnx, "startup": startup}
