@@ -12,6 +12,7 @@ from benchmarks.tables.markdown import markdown, where
 RECIPES = (
     "imagenet",
     "cityscapes_fpn",
+    "cityscapes_upernet",
     "coco_retinanet",
     "coco_faster_rcnn",
     "coco_mask_rcnn",
@@ -24,16 +25,26 @@ def steps() -> str:
     records = {name: load(f"training/{name}") for name in RECIPES}
     lines = []
     for name, record in records.items():
-        first, last = record.rows[:ENDS], record.rows[-ENDS:]
-        losses = [_mean([row["loss"] for row in part]) for part in (first, last)]
-        memory = [str(max(max(row["resident_mib"]) for row in part)) for part in (first, last)]
+        losses = [_mean([row["loss"] for row in part]) for part in _ends(record.rows)]
+        memory = [_largest(part, "resident_mib") for part in _ends(record.rows)]
+        peaks = [_largest(part, "peak_mib") for part in _ends([row for row in record.rows if "peak_mib" in row])]
         place = f"{record.machine['processor']}, torch {record.versions['torch']}"
-        lines.append([f"`{name}`", str(len(record.rows)), *losses, *memory, place])
-    header = ["recipe", "steps", f"loss, first {ENDS}", f"last {ENDS}", f"memory, MiB, first {ENDS}", f"last {ENDS}"]
+        lines.append([f"`{name}`", str(len(record.rows)), *losses, *memory, *peaks, place])
+    names = ("loss", "memory after a step, MiB", "peak in a step, MiB")
+    header = [column for name in names for column in (f"{name}, first {ENDS}", f"last {ENDS}")]
     command = records["imagenet"].command
     return (
-        markdown([*header, "processor"], lines) + f"\nTwo processes of one thread, one record per recipe. `{command}`\n"
+        markdown(["recipe", "steps", *header, "processor"], lines)
+        + f"\nTwo processes of one thread, one record per recipe. `{command}`\n"
     )
+
+
+def _ends(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    return rows[:ENDS], rows[-ENDS:]
+
+
+def _largest(rows: list[Row], field: str) -> str:
+    return str(max(max(row[field]) for row in rows)) if rows else "–"
 
 
 def _mean(values: list[float]) -> str:

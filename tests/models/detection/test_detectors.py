@@ -1,3 +1,4 @@
+import gc
 import math
 
 import pytest
@@ -102,6 +103,18 @@ def test_every_parameter_has_a_gradient_without_objects(kind, neck, head, one_th
     assert not without
     if kind == "mask_rcnn":
         assert not any(p.grad.any() for p in detector.roi_heads.mask_head.parameters())
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_step_leaves_no_tensor_behind(kind, one_thread):
+    """Otherwise the memory of a long run grows."""
+    detector, given, counts = build(kind).train(), targets(masks=kind == "mask_rcnn"), []
+    for images in (IMAGES, IMAGES, IMAGES[::-1], IMAGES):
+        detector.zero_grad()
+        sum(detector(images, given if images is IMAGES else given[::-1]).values()).backward()
+        gc.collect()
+        counts.append(sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects()))
+    assert counts[1] == counts[3]
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
