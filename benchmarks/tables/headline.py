@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
 
 from benchmarks.measuring.record import load
 from benchmarks.tables.markdown import markdown
@@ -50,10 +49,5 @@ def flops() -> str:
     return f"{rows['RedNet-50'] / rows['ResNet-50']:.2f}x"
 
 
-def digits() -> str:
-    """Return the median time of the training of the digits."""
-    return f"{median(row['duration_s'] for row in load('accuracy/digits').rows):.0f} s"
-
-
 BLOCKS: dict[str, Callable[[], str]] = {"headline": headline}
-VALUES: dict[str, Callable[[], str]] = {"paddle-8": lambda: paddle(8), "rednet50-flops": flops, "digits-time": digits}
+VALUES: dict[str, Callable[[], str]] = {"paddle-8": lambda: paddle(8), "rednet50-flops": flops}
