@@ -91,7 +91,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path):
         ),
         ({"eval_transform": {"resize": 32, "crop": 32, "channels": float("nan")}}, "not names and plain values"),
         ({"options": {"stem_stride": 1, "drop_rate": "x"}}, "checkpoint: expected arguments of Classification in .*"),
-        ({"options": {"stem_stride": 1, "drop_rate": 2}}, "checkpoint: .* expected 0 to 1, got 2"),
+        ({"options": {"stem_stride": 1, "drop_rate": 2}}, "checkpoint: .* expected a number from 0 to 1, got 2"),
         ({"options": {"group_channels": 0.5}}, "checkpoint: expected arguments of Classification in .*"),
         (
             {"eval_transform": {"resize": 32, "crop": 32, "channels": 4}},
