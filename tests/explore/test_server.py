@@ -62,6 +62,17 @@ def test_other_files_are_shown(client, name):
     assert (status, content[:4]) == (200, b"\x89PNG")
 
 
+def test_a_picture_is_not_written_over_while_a_browser_reads_it(client):
+    uploaded = client.upload("few.png", READ["few.png"])
+    path = client.bring("few.png", uploaded)["heat-a"]["path"]
+    with open(path, "r+b") as reader:
+        first = reader.read(4)
+        os.pwrite(reader.fileno(), b"read", 0)
+        assert client.bring("few.png", uploaded)["heat-a"]["path"] == path
+        assert os.pread(reader.fileno(), 4, 0) == b"read"
+        os.pwrite(reader.fileno(), first, 0)
+
+
 def test_an_uploaded_drawing_is_not_run_by_a_browser(client):
     path = client.upload("drawing.svg", REFUSED["drawing.svg"][0])
     headers = client.http.get(f"/gradio_api/file={path}").headers

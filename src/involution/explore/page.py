@@ -6,13 +6,15 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from involution.explore.explorer import Explorer, Source, read_photograph
 from involution.explore.links import link, linked
-from involution.explore.pictures import shown_size
+from involution.explore.pictures import Picture, shown_size
 from involution.explore.views import SIZES, Shown, View, chosen_at, first_view, show
 
 INTRODUCTION = """# Generated kernels
@@ -269,11 +271,22 @@ def _update(explorer: Explorer, panel: Panel, change: Callable[[], View]) -> Upd
         panel.layer: gr.Dropdown(choices=shown.layers, value=view.layer),
         panel.group: gr.Dropdown(choices=list(range(shown.groups)), value=view.group),
         panel.size: view.size,
-        panel.heat: shown.heat,
+        panel.heat: _file(panel.heat, shown.heat),
         panel.legend: legend,
-        panel.layers_sheet: shown.layer_thumbnails,
-        panel.groups_sheet: shown.group_thumbnails,
-        panel.kernels: shown.kernels,
-        panel.window: shown.window,
+        panel.layers_sheet: _file(panel.layers_sheet, shown.layer_thumbnails),
+        panel.groups_sheet: _file(panel.groups_sheet, shown.group_thumbnails),
+        panel.kernels: _file(panel.kernels, shown.kernels),
+        panel.window: _file(panel.window, shown.window),
         panel.classes: gr.Label(dict(shown.classes) or None, visible=bool(shown.classes)),
     }
+
+
+def _file(component: gr.Image, picture: Picture) -> str | None:
+    """Return the path of a picture in the cache of the page.
+
+    `gr.Image` writes arrays itself, but over the file of an equal picture, which a browser may be reading.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "image.png")
+        Image.fromarray(picture).save(path)
+        return component.move_resource_to_block_cache(path)
