@@ -1,10 +1,14 @@
 """The benchmark that trains recipes for some steps."""
 
 import json
+from types import SimpleNamespace
 
 import torch
 from benchmarks.training.recipe_steps import backbone, steps
+from benchmarks.training.recorder import Recorder
 from torch import nn
+
+from involution.models.detection.heads import MaskHead
 
 
 @torch.no_grad()
@@ -31,3 +35,13 @@ def test_rows_have_the_memory_that_was_recorded(tmp_path):
         {"step": 1, "loss": 2.0, "step_s": 1.0, "resident_mib": [5, 5]},
         {"step": 2, "loss": 2.5, "step_s": 1.0, "resident_mib": [5, 5], "peak_mib": [7, 7]},
     ]
+
+
+def test_a_step_is_recorded_with_the_proposals_of_the_mask_head(tmp_path):
+    recorder, task = Recorder(str(tmp_path)), nn.Sequential(MaskHead(4, "convolution"))
+    recorder.on_fit_start(None, task)
+    for step, proposals in enumerate((3, 0), 1):
+        task(torch.zeros(proposals, 4, 14, 14))
+        recorder.on_train_batch_end(SimpleNamespace(global_step=step, global_rank=0), task, {"loss": 1.0}, None, 0)
+    rows = [json.loads(line) for line in (tmp_path / "0.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["mask_proposals"]) for row in rows] == [(1, 3), (2, 0)]
