@@ -45,18 +45,23 @@ class Page:
         self.browser = browser
         self.wait(lambda: self.picture("heat-a") and self.picture("kernels-a"))
 
-    def wait(self, done, seconds=60):
+    def holds(self, done, seconds):
         """Poll until a condition holds. Elements that the page replaces or covers meanwhile are queried again."""
         from selenium.common import exceptions
 
         moving = (exceptions.StaleElementReferenceException, exceptions.ElementNotInteractableException)
         end = time.monotonic() + seconds
-        while True:
+        while time.monotonic() < end:
             with contextlib.suppress(*moving, exceptions.ElementClickInterceptedException):
                 if found := done():
                     return found
-            assert time.monotonic() < end, "the page did not answer"
             time.sleep(0.05)
+        return None
+
+    def wait(self, done):
+        found = self.holds(done, 60)
+        assert found, "the page did not answer"
+        return found
 
     def find(self, selector):
         return self.browser.find_elements("css selector", selector)
@@ -66,10 +71,17 @@ class Page:
         return next((image.get_attribute("src") for image in self.find(f"#{name} img")), None)
 
     def choose(self, name, option):
-        if self.wait(lambda: [entry.get_attribute("value") for entry in self.find(f"#{name} input")]) == [option]:
-            return
-        self.wait(lambda: self.press(f"#{name} input"))
-        self.wait(lambda: self.press(f"#{name} [role=option]", option))
+        """Choose an option, again if the page replaced the list at that moment and lost the choice."""
+
+        def chosen():
+            return [entry.get_attribute("value") for entry in self.find(f"#{name} input")] == [option]
+
+        def pick():
+            if not chosen() and self.press(f"#{name} input"):
+                self.holds(lambda: self.press(f"#{name} [role=option]", option), 2)
+            return self.holds(chosen, 5)
+
+        self.wait(pick)
 
     def press(self, selector, text=None):
         """Click the first matching element; return whether there is one."""
@@ -90,10 +102,7 @@ class Page:
             """Upload, again if the page replaced its input at that moment and lost the file."""
             for entry in self.find(f"#{name} input[type=file]"):
                 entry.send_keys(str(path))
-            end = time.monotonic() + 10
-            while not self.find(clear) and time.monotonic() < end:
-                time.sleep(0.05)
-            return self.find(clear)
+            return self.holds(lambda: self.find(clear), 10)
 
         self.wait(drop)
 
