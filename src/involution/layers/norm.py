@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from involution.layers.conv import conv
 from involution.layers.span import hooked
-from involution.ops.fused.norm import batch_norm, is_eager
+from involution.ops.fused.eager import is_eager, is_map
+from involution.ops.fused.norm import batch_norm
 
 
 class NormActSequential(nn.Sequential):
-    """`nn.Sequential` that calls `norm_act` for a batch norm and the ReLU that may follow it."""
+    """`nn.Sequential` that calls `conv` for a convolution, and `norm_act` for a batch norm and the ReLU behind it."""
 
     def forward(self, input: Tensor) -> Tensor:  # named as in nn.Sequential
         if torch.jit.is_scripting():
@@ -32,7 +34,7 @@ def _forward(modules: list[nn.Module], x: Tensor) -> Tensor:
             act = modules.pop(0) if modules and isinstance(modules[0], nn.ReLU) else None
             x = norm_act(x, module, act)
         else:
-            x = module(x)
+            x = conv(module, x)
     return x
 
 
@@ -57,7 +59,7 @@ def norm_act(
     """
     if not isinstance(drop_path, nn.Identity | None):
         y = drop_path(norm_act(x, norm, None))
-    elif _fuses(x, norm, act) and (shortcut is None or _is_map(shortcut)):
+    elif _fuses(x, norm, act) and (shortcut is None or is_map(shortcut)):
         return _fused(x, norm, act is not None, shortcut)
     else:
         y = norm(x)
@@ -75,19 +77,9 @@ def _fuses(x: Tensor, norm: Any, act: Any) -> bool:
         and norm.momentum is not None
         and type(norm.weight) is nn.Parameter
         and norm.weight.dtype == norm.running_mean.dtype == torch.float32
-        and _is_map(x)
+        and is_map(x)
         and x.numel() > x.shape[1]  # else there is no variance, and PyTorch reports it
         and not (hooked(norm) if act is None else hooked(norm, act))
-    )
-
-
-def _is_map(x: Tensor) -> bool:
-    return (
-        type(x) is Tensor
-        and x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
     )
 
 

@@ -32,6 +32,10 @@ SIGNATURES = {
         "(Tensor grad, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, Tensor var, float eps, bool relu)"
         " -> (Tensor grad_x, Tensor grad_shortcut, Tensor grad_weight, Tensor grad_bias)"
     ),
+    "pointwise_conv": "(Tensor x, Tensor weight) -> Tensor",
+    "pointwise_conv_backward": (
+        "(Tensor grad, Tensor x, Tensor weight, bool[2] output_mask) -> (Tensor grad_x, Tensor grad_weight)"
+    ),
     "bottleneck": f"(Tensor x, {_BLOCK}, int[2] stride, int[2] dilation, bool projection) -> Tensor",
     "bottleneck_": f"(Tensor(a!) x, {_BLOCK}, int[2] stride, int[2] dilation) -> ()",
     "stem": f"(Tensor x, {_BLOCK}) -> Tensor",

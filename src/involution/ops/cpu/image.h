@@ -62,6 +62,20 @@ struct NormGrads {
   float *x, *shortcut, *weight, *bias;
 };
 
+// A 1x1 convolution: y[pixel][n] = sum over k of x[pixel][k] * weight[k * weight_depth + n * weight_column]. The gradient
+// of x has the same form, and that of the weight sums over pixels.
+struct Pointwise {
+  int64_t pixels, depth, columns;
+  const float *x, *weight;
+  int64_t weight_depth, weight_column;
+  float* y;
+};
+struct PointwiseWeight {
+  int64_t pixels, inputs, outputs;
+  const float *x, *grad;
+  float* grad_weight;
+};
+
 struct Block;  // bottleneck/block.h
 enum class Pairs;
 
@@ -76,6 +90,8 @@ struct InstructionSet {
       const Image& grad, const Image& x, const Span&, const Window&, const Image& grad_x, const Span& grads);
   void (*batch_norm)(const Norm&);
   void (*batch_norm_backward)(const Norm&, const NormGrads&);
+  void (*pointwise)(const Pointwise&);
+  void (*pointwise_weight)(const PointwiseWeight&);
   int64_t (*bottleneck)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
   int64_t (*stem)(const Block&, Pairs, const Image& x, const Image& y, char* memory);
 };

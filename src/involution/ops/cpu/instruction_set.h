@@ -21,7 +21,6 @@ namespace {
 #include "loops/contractions.h"
 #include "loops/spanned.h"
 #include "loops/spanned_backward.h"
-#include "loops/norms.h"
 #include "bottleneck/operand.h"
 #include "bottleneck/arena.h"
 #include "bottleneck/products.h"
@@ -29,6 +28,8 @@ namespace {
 #include "bottleneck/pass.h"
 #include "bottleneck/schedule.h"
 #include "bottleneck/stem.h"
+#include "training/norms.h"
+#include "training/pointwise.h"
 
 #define INVOLUTION_BY_DTYPE(function, image) (image.dtype == Dtype::float64 ? function<double> : function<float>)
 
@@ -52,6 +53,8 @@ const InstructionSet INVOLUTION_NAME = {
        const Span& grads) { INVOLUTION_BY_DTYPE(spanned_backward, x)(grad, x, span, w, grad_x, grads); },
     batch_norm,
     batch_norm_backward,
+    pointwise,
+    pointwise_weight,
     compute<Schedule>,
     compute<StemSchedule>,
 };

@@ -55,7 +55,7 @@ Dtype dtype(const char* name, const Tensor& tensor) {
 
 constexpr int64_t kLargest = int64_t(1) << 31;  // sizes and distances in pixels are below, so that no product overflows
 
-Image image(const char* name, const Tensor& t) {
+[[maybe_unused]] Image image(const char* name, const Tensor& t) {
   check(t.dim() == 4, name, ": expected 4 dimensions, got shape ", Shape(t));
   check(t.size(2) < kLargest && t.size(3) < kLargest, name, ": expected fewer than 2^31 rows and columns, got shape ",
         Shape(t));

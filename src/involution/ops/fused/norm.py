@@ -13,29 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from involution.ops import cpu
 from involution.ops.schema import LIBRARY, operator
 
 _op, _op_backward = operator("batch_norm"), operator("batch_norm_backward")
-
-
-_compiled = cpu.status()["loaded"]
-
-
-def is_eager() -> bool:
-    """Return whether `batch_norm` serves a call: gradients are recorded, and no compiler, tracer or transform runs."""
-    return (
-        not torch.compiler.is_compiling()
-        and _compiled
-        and torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
-        and torch._C._len_torch_dispatch_stack() == 0
-    )
 
 
 def composition(x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool) -> Tensor:

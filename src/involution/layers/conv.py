@@ -1,0 +1,44 @@
+"""1x1 convolutions as one operator, in training on CPU; everywhere else, the module."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from involution.layers.span import hooked
+from involution.ops.fused.eager import is_eager, is_map
+from involution.ops.fused.pointwise import MULTIPLE, pointwise_conv
+
+
+def conv(module: nn.Module, x: Tensor) -> Tensor:
+    """Return module(x).
+
+    A 1x1 `nn.Conv2d` of stride 1 without bias, groups and hooks, whose numbers of channels are multiples of 16, is one
+    operator, `involution.ops.fused.pointwise`, if it trains in float32 on a CPU in channels-last memory. Compiled and
+    transformed calls, and those under autocast, run the module.
+
+    Args:
+        module: any module.
+        x: [B, C, H, W].
+    """
+    if is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.in_channels:
+        return pointwise_conv(x, module.weight)
+    y: Tensor = module(x)
+    return y
+
+
+def _is_pointwise(module: Any) -> TypeGuard[nn.Conv2d]:
+    return (
+        type(module) is nn.Conv2d
+        and module.kernel_size == module.stride == (1, 1)
+        and module.padding in ((0, 0), "same", "valid")
+        and module.groups == 1
+        and module.bias is None
+        and module.in_channels % MULTIPLE == module.out_channels % MULTIPLE == 0
+        and type(module.weight) is nn.Parameter
+        and module.weight.dtype == torch.float32
+        and not hooked(module)
+        and not torch.is_autocast_enabled("cpu")
+    )
