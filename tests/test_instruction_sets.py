@@ -10,11 +10,17 @@ import pytest
 from involution.ops import cpu
 
 TESTS = Path(__file__).parent
-FILES = ("ops/test_operators.py", "ops/fused/test_bottleneck.py", "ops/fused/test_pointwise.py", "family/test_axes.py", "family/test_softmax.py")
+FILES = (
+    "ops/test_operators.py",
+    "ops/fused/test_bottleneck.py",
+    "ops/fused/test_pointwise.py",
+    "family/test_axes.py",
+    "family/test_softmax.py",
+)
 BLOCKS = "test_bottleneck and drawn and not many"
 BFLOAT16 = "test_bottleneck and drawn and bfloat16"  # the instructions of the extensions
 FAMILY = "(test_axes or test_softmax) and values"
-VALUES = f"test_operators and (values or strides) or {FAMILY} or {BLOCKS}"
+VALUES = f"test_operators and (values or strides) or test_pointwise and output or {FAMILY} or {BLOCKS}"
 SETS = {
     "reference": f"test_operators and (registration or empty) or {FAMILY} or {BLOCKS}",
     "baseline": VALUES,
