@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         "--budget", type=float, default=600, metavar="SECONDS", help="of each benchmark; what does not fit is skipped"
     )
     running.add_argument(
-        "--allocator", choices=SETTINGS, default="default", help="glibc, one that keeps freed memory, or huge pages"
+        "--allocator",
+        choices=SETTINGS,
+        default="default",
+        help="glibc, one that keeps or returns freed memory, or huge pages",
     )
     running.add_argument(
         "--resume", action="store_true", help="skip benchmarks that have a record of this commit and device"

@@ -1,8 +1,9 @@
-"""The allocator of CPU memory: glibc with default settings, glibc configured to keep freed memory, or huge pages.
+"""The allocator of CPU memory: glibc with default settings, configured to keep or to return memory, or huge pages.
 
 By default, glibc returns a freed block of more than 32 MiB to the system, and the system clears every page of the next
 allocation. For feature maps of a large batch, this takes as long as a layer. All settings occur in production: many
 servers preload an allocator that keeps freed memory, and PyTorch asks for huge pages if an environment variable is set.
+Smaller blocks stay in the heap, which grows while their sizes change, unless a variable lowers this limit.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ SETTINGS = {
             "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
             "MALLOC_TOP_PAD_": str(1 << 26),
         },
+    ),
+    "return": Setting(
+        "glibc, returning blocks of 1 MiB", "cpu-returning-memory", {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     ),
     "huge-pages": Setting("glibc, huge pages", "cpu-huge-pages", {"THP_MEM_ALLOC_ENABLE": "1"}),
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from benchmarks.measuring.options import Row
-from benchmarks.measuring.record import load
+from benchmarks.measuring.record import Record, load
 from benchmarks.tables.markdown import markdown, where
 
 RECIPES = (
@@ -16,35 +18,42 @@ RECIPES = (
     "coco_retinanet",
     "coco_faster_rcnn",
     "coco_mask_rcnn",
+    "coco_mask_rcnn-returning-memory",
 )
 ENDS = 5
+RECORDED = {
+    "memory after a step, MiB": "resident_mib",
+    "peak in a step, MiB": "peak_mib",
+    "mask proposals": "mask_proposals",
+}
 
 
 def steps() -> str:
     """Return loss and memory of the first and the last steps of each recipe."""
-    records = {name: load(f"training/{name}") for name in RECIPES}
-    lines = []
-    for name, record in records.items():
-        losses = [_mean([row["loss"] for row in part]) for part in _ends(record.rows)]
-        memory = [_largest(part, "resident_mib") for part in _ends(record.rows)]
-        peaks = [_largest(part, "peak_mib") for part in _ends([row for row in record.rows if "peak_mib" in row])]
-        place = f"{record.machine['processor']}, torch {record.versions['torch']}"
-        lines.append([f"`{name}`", str(len(record.rows)), *losses, *memory, *peaks, place])
-    names = ("loss", "memory after a step, MiB", "peak in a step, MiB")
-    header = [column for name in names for column in (f"{name}, first {ENDS}", f"last {ENDS}")]
-    command = records["imagenet"].command
+    records = [load(f"training/{name}") for name in RECIPES]
+
+    def line(record: Record) -> list[str]:
+        name, rows = Path(record.settings["config"]).stem, record.rows
+        figures = [_ends(rows, "loss", _mean), *(_ends(rows, field, _largest) for field in RECORDED.values())]
+        place = f"{record.machine['processor']}, {record.machine['allocator']}, torch {record.versions['torch']}"
+        return [f"`{name}`", str(len(rows)), *figures, place]
+
+    header = ["recipe", "steps", "loss", *RECORDED, "processor and allocator"]
+    command = records[0].command
     return (
-        markdown(["recipe", "steps", *header, "processor"], lines)
-        + f"\nTwo processes of one thread, one record per recipe. `{command}`\n"
+        markdown(header, map(line, records))
+        + f"\nFirst {ENDS} steps → last {ENDS}, two processes of one thread, one record per run. `{command}`\n"
     )
 
 
-def _ends(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    return rows[:ENDS], rows[-ENDS:]
+def _ends(rows: list[Row], field: str, figure: Callable[[list[Any]], str]) -> str:
+    """Return the figure of the first and of the last steps in which the field was recorded."""
+    values = [row[field] for row in rows if field in row]
+    return f"{figure(values[:ENDS])} → {figure(values[-ENDS:])}" if values else "–"
 
 
-def _largest(rows: list[Row], field: str) -> str:
-    return str(max(max(row[field]) for row in rows)) if rows else "–"
+def _largest(values: list[list[int]]) -> str:
+    return str(max(map(max, values)))
 
 
 def _mean(values: list[float]) -> str:

@@ -4,7 +4,7 @@
 
 Batches are as small as batch norm allows; the learning rate follows by the linear rule. The record shows whether the
 loss falls and the memory grows. The folder keeps the run: a call with more steps continues it from its checkpoint.
-The record is training/RECIPE.json.
+The record is training/RECIPE.json; its name ends with the allocator if that is not the default.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torchvision.io import decode_image
 from torchvision.transforms.v2.functional import normalize
 
 import involution.models  # noqa: F401  (registers the networks in timm)
+from benchmarks.measuring import allocator
 from benchmarks.measuring.options import Measured, Options, Row
 from benchmarks.measuring.record import ROOT
 from benchmarks.training.made_data import MADE
@@ -44,13 +45,11 @@ class Short:
     arguments: tuple[str, ...] = ()
 
 
-# The recipes' 2000 iterations. Of the made images, their part of an epoch is 9 steps, in which the losses diverge.
-WARMUP = ("--model.schedule.warmup_epochs=62.5",)
-
 RECIPES = {
     "imagenet": Short("imagenet", 2),
-    "coco_faster_rcnn": Short("coco", 1, needs_weights=True, arguments=WARMUP),
-    "coco_mask_rcnn": Short("coco", 1, needs_weights=True, arguments=WARMUP),
+    # The recipe's 2000 iterations. Of the made images, its part of an epoch is 9 steps, with which the loss diverges.
+    "coco_faster_rcnn": Short("coco", 1, needs_weights=True, arguments=("--model.schedule.warmup_epochs=62.5",)),
+    "coco_mask_rcnn": Short("coco", 1, needs_weights=True),
     "coco_retinanet": Short("coco", 1, needs_weights=True),
     "cityscapes_fpn": Short("cityscapes", 1),
     "cityscapes_upernet": Short("cityscapes", 2),  # pooling to one pixel leaves batch norm the batch alone
@@ -66,6 +65,7 @@ def run(options: Options) -> Measured:
     parser.add_argument("--folder", type=Path, required=True, help="for images, checkpoint and steps")
     given = parser.parse_args(words)
     recipe, folder = RECIPES[given.recipe], given.folder.resolve()
+    variant = given.recipe + allocator.current().folder.removeprefix("cpu")
     settings: Row = {
         "config": f"configs/{given.recipe}.yaml",
         "processes": PROCESSES,
@@ -74,16 +74,17 @@ def run(options: Options) -> Measured:
         "arguments": list(recipe.arguments),
     }
     if options.dry_run:
-        return Measured([], settings, variant=given.recipe)
-    place = folder / given.recipe
+        return Measured([], settings, variant=variant)
+    place = folder / variant
     if not (place / "0.jsonl").exists() or len(steps(place)) < given.steps:
-        train(given.recipe, recipe, given.steps, folder)
-    return Measured(steps(place), settings, variant=given.recipe)
+        train(given.recipe, given.steps, folder, place)
+    return Measured(steps(place), settings, variant=variant)
 
 
-def train(name: str, recipe: Short, steps: int, folder: Path) -> None:
-    """Train up to this number of steps, from the checkpoint if there is one."""
-    images, place = folder / "images" / recipe.data, folder / name
+def train(name: str, steps: int, folder: Path, place: Path) -> None:
+    """Train up to this number of steps, from the checkpoint in `place` if there is one. The images are in `folder`."""
+    recipe = RECIPES[name]
+    images = folder / "images" / recipe.data
     if not images.exists():
         MADE[recipe.data](images)
     place.mkdir(exist_ok=True)
