@@ -1,4 +1,4 @@
-"""1x1 convolutions as one operator, in training on CPU; everywhere else, the module."""
+"""1x1 convolutions as one operator, with the shortcut around them, in training on CPU; everywhere else, the module."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from involution.ops.fused.pointwise import MULTIPLE, pointwise_conv
 
 
 def conv(module: nn.Module, x: Tensor) -> Tensor:
-    """Return module(x).
+    """Return module(x); see `conv_shortcut`."""
+    return conv_shortcut(module, x)[0]
+
+
+def conv_shortcut(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return module(x), and `x` for the shortcut.
 
     A 1x1 `nn.Conv2d` of stride 1 without bias, groups and hooks, whose numbers of channels are multiples of 16, is one
-    operator, `involution.ops.fused.pointwise`, if it trains in float32 on a CPU in channels-last memory. Compiled and
-    transformed calls, and those under autocast, run the module.
+    operator, `involution.ops.fused.pointwise`, if it trains in float32 on a CPU in channels-last memory. It adds the
+    gradient of the shortcut. Compiled and transformed calls, and those under autocast, run the module.
 
     Args:
         module: any module.
@@ -25,8 +30,7 @@ def conv(module: nn.Module, x: Tensor) -> Tensor:
     """
     if is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.in_channels:
         return pointwise_conv(x, module.weight)
-    y: Tensor = module(x)
-    return y
+    return module(x), x
 
 
 def _is_pointwise(module: Any) -> TypeGuard[nn.Conv2d]:

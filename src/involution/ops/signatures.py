@@ -34,7 +34,8 @@ SIGNATURES = {
     ),
     "pointwise_conv": "(Tensor x, Tensor weight) -> Tensor",
     "pointwise_conv_backward": (
-        "(Tensor grad, Tensor x, Tensor weight, bool[2] output_mask) -> (Tensor grad_x, Tensor grad_weight)"
+        "(Tensor grad, Tensor x, Tensor weight, Tensor? grad_shortcut, bool[2] output_mask)"
+        " -> (Tensor grad_x, Tensor grad_weight)"
     ),
     "bottleneck": f"(Tensor x, {_BLOCK}, int[2] stride, int[2] dilation, bool projection) -> Tensor",
     "bottleneck_": f"(Tensor(a!) x, {_BLOCK}, int[2] stride, int[2] dilation) -> ()",

@@ -48,7 +48,7 @@ def test_output_and_gradients_are_those_of_the_convolution(inputs, outputs, size
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        y = pointwise_conv(*leaves)
+        y, _ = pointwise_conv(*leaves)
         got = torch.autograd.grad(y, leaves, grad)
     finally:
         torch.set_num_threads(before)
@@ -64,7 +64,7 @@ def test_output_and_gradients_are_those_of_the_convolution(inputs, outputs, size
 def test_an_empty_batch():
     x, weight, grad = drawn(16, 32, (0, 4, 5))
     leaves = [value.requires_grad_() for value in (x, weight)]
-    y = pointwise_conv(*leaves)
+    y, _ = pointwise_conv(*leaves)
     for_x, for_weight = torch.autograd.grad(y, leaves, grad)
     assert y.shape == (0, 32, 4, 5) and for_x.shape == x.shape
     assert torch.equal(for_weight, torch.zeros(32, 16, 1, 1))
@@ -76,7 +76,7 @@ def test_only_the_requested_gradient_is_computed(wanted, monkeypatch):
     leaves, masks, operator = [x, weight], [], pointwise._op_backward
     leaves[wanted].requires_grad_()
     monkeypatch.setattr(pointwise, "_op_backward", lambda *args: masks.append(list(args[-1])) or operator(*args))
-    (got,) = torch.autograd.grad(pointwise_conv(*leaves), leaves[wanted], grad)
+    (got,) = torch.autograd.grad(pointwise_conv(*leaves)[0], leaves[wanted], grad)
     assert near(got, torch.autograd.grad(F.conv2d(x, weight), leaves[wanted], grad)[0])
     assert masks == [[wanted == 0, wanted == 1]]
 
@@ -87,21 +87,43 @@ def test_registration_and_reference():
     torch.library.opcheck(ops.pointwise_conv.default, (x, weight), test_utils=checks)
     torch.testing.assert_close(pointwise._reference(x, weight), ops.pointwise_conv(x, weight))
     for mask in ([True, True], [True, False], [False, True]):
-        arguments = (grad, x, weight, mask)
+        arguments = (grad, x, weight, x if mask[0] else None, mask)
         torch.library.opcheck(ops.pointwise_conv_backward.default, arguments, test_utils=checks)
         got, expected = pointwise._reference_backward(*arguments), ops.pointwise_conv_backward(*arguments)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def formula(x, weight):
+    return F.conv2d(x, weight), x
+
+
+@pytest.mark.parametrize("size", [(2, 3, 5), (3, 7, 6)])
+def test_the_gradient_of_a_shortcut_is_added(size):
+    x, weight, grad = drawn(48, 80, size)
+    leaves, exact = ([value.to(dtype).requires_grad_() for value in (x, weight)] for dtype in (None, torch.float64))
+
+    def grads(outputs, inputs, shortcut):
+        y, same = outputs
+        return torch.autograd.grad([y, (same * 2).relu()], inputs, [grad.to(y), shortcut.to(y)])
+
+    for shortcut in (x.flip(1), x.flip(1).contiguous()):  # of either memory format
+        expected = grads(formula(*exact), exact, shortcut)
+        for got, true in zip(grads(pointwise_conv(*leaves), leaves, shortcut), expected, strict=True):
+            assert near(got, true)
+    (alone,) = torch.autograd.grad(pointwise_conv(*leaves)[1], leaves[0], x)
+    assert torch.equal(alone, x)
 
 
 def test_second_derivative():
     x, weight, _ = drawn(16, 16, (2, 3, 2))
     leaves, exact = ([value.to(dtype).requires_grad_() for value in (x, weight)] for dtype in (None, torch.float64))
 
-    def penalty(y, inputs):
-        (grad,) = torch.autograd.grad(y.square().sum(), inputs[0], create_graph=True)
+    def penalty(outputs, inputs):
+        y, same = outputs
+        (grad,) = torch.autograd.grad(y.square().sum() + same.pow(3).sum(), inputs[0], create_graph=True)
         return torch.autograd.grad(grad.square().sum(), inputs)
 
-    expected = penalty(F.conv2d(*exact), exact)
+    expected = penalty(formula(*exact), exact)
     for a, b in zip(penalty(pointwise_conv(*leaves), leaves), expected, strict=True):
         assert near(a, b, 1e-5)
 

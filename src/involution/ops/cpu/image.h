@@ -68,6 +68,7 @@ struct Pointwise {
   int64_t pixels, depth, columns;
   const float *x, *weight;
   int64_t weight_depth, weight_column;
+  const float* addend;  // of y; null: none
   float* y;
 };
 struct PointwiseWeight {

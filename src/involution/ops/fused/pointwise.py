@@ -28,11 +28,18 @@ def _reference(x: Tensor, weight: Tensor) -> Tensor:
     return _channels_last(F.conv2d(x, weight))
 
 
-def _reference_backward(grad: Tensor, x: Tensor, weight: Tensor, mask: Sequence[bool]) -> tuple[Tensor, Tensor]:
+def _reference_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, shortcut: Tensor | None, mask: Sequence[bool]
+) -> tuple[Tensor, Tensor]:
     geometry: Any = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
     grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *geometry, [*mask, False])
+    if mask[0] and shortcut is not None:
+        grad_x = grad_x + shortcut
     none = x.new_empty(0)
-    return _channels_last(grad_x) if mask[0] else none, torch.empty_like(weight).copy_(grad_weight) if mask[1] else none
+    return (
+        _channels_last(grad_x) if mask[0] else none,
+        torch.empty_like(weight).copy_(grad_weight) if mask[1] else none,
+    )
 
 
 def _empty(x: Tensor, weight: Tensor) -> Tensor:
@@ -40,7 +47,9 @@ def _empty(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
 
 
-def _empty_backward(grad: Tensor, x: Tensor, weight: Tensor, mask: Sequence[bool]) -> tuple[Tensor, Tensor]:
+def _empty_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, shortcut: Tensor | None, mask: Sequence[bool]
+) -> tuple[Tensor, Tensor]:
     none = x.new_empty(0)
     grad_x = torch.empty_like(x, memory_format=torch.channels_last) if mask[0] else none
     return grad_x, torch.empty_like(weight) if mask[1] else none
@@ -50,32 +59,38 @@ class _PointwiseConv(torch.autograd.Function):
     """The operator with its gradient; gradients of higher order are those of PyTorch's convolution."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, weight)
-        y: Tensor = _op(x, weight)
-        return y
+        ctx.set_materialize_grads(False)
+        return _op(x, weight), x
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: Tensor | None, shortcut: Tensor | None) -> tuple[Any, ...]:
         x, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad
+        if grad is None:
+            return shortcut, None
         if torch.is_grad_enabled():  # create_graph=True
             leaves = [value for value, wants in zip((x, weight), needed, strict=True) if wants]
             found = iter(torch.autograd.grad(F.conv2d(x, weight), leaves, grad, create_graph=True))
-            return tuple(next(found) if wants else None for wants in needed)
-        grads = _op_backward(_channels_last(grad), x, weight, needed)
+            grad_x, grad_weight = (next(found) if wants else None for wants in needed)
+            return grad_x if shortcut is None or grad_x is None else grad_x + shortcut, grad_weight
+        shortcut = None if shortcut is None else _channels_last(shortcut)
+        grads = _op_backward(_channels_last(grad), x, weight, shortcut, needed)
         return tuple(value if wants else None for value, wants in zip(grads, needed, strict=True))
 
 
-def pointwise_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Return the convolution of a map with 1x1 windows.
+def pointwise_conv(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the convolution of a map with 1x1 windows, and the map for other users.
+
+    The gradients of both uses of `x` are added while the first is computed, without a further pass through memory.
 
     Args:
         x: [B, K, H, W], channels last, float32.
         weight: [N, K, 1, 1]; N and K are multiples of 16.
     """
-    y: Tensor = _PointwiseConv.apply(x, weight)
-    return y
+    result: tuple[Tensor, Tensor] = _PointwiseConv.apply(x, weight)
+    return result
 
 
 LIBRARY.impl("pointwise_conv", _reference, "CompositeExplicitAutograd")

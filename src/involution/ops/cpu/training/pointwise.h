@@ -50,15 +50,20 @@ inline void multiply_tiles(const Pointwise& conv, const float* panels, int64_t b
       if (n + kPanelColumns >= conv.columns) next_panel.lines = 0;
       Upcoming& upcoming = streams ? next_panel : next_pixels;
       for (int64_t p = 0; p < pixels; p += tile) {
-        float* const y = conv.y + (first + p) * conv.columns + n;
-        const int64_t some = least(tile, pixels - p);
+        const int64_t to = (first + p) * conv.columns + n, some = least(tile, pixels - p);
         for (int64_t i = 0; i < some; ++i)
-          for (int64_t c = 0; c < columns; c += line) __builtin_prefetch(y + i * conv.columns + c, 1);
+          for (int64_t c = 0; c < columns; c += line) {
+            __builtin_prefetch(conv.y + to + i * conv.columns + c, 1);
+            if (conv.addend) __builtin_prefetch(conv.addend + to + i * conv.columns + c);
+          }
         M::multiply({operand.at(p, 0), 0}, panel, conv.depth, some, columns, sums.data, upcoming);
         upcoming.weights += upcoming.lines * conv.depth / line * 64;
         for (int64_t i = 0; i < some; ++i)
-          for (int64_t c = 0; c < columns; c += L)
-            store(y + i * conv.columns + c, load(sums.data + i * kPanelColumns + c));
+          for (int64_t c = 0; c < columns; c += L) {
+            Vector<float> sum = load(sums.data + i * kPanelColumns + c);
+            if (conv.addend) sum += load(conv.addend + to + i * conv.columns + c);
+            store(conv.y + to + i * conv.columns + c, sum);
+          }
       }
     }
   }
