@@ -21,6 +21,8 @@ NORMS = ("batch norms and ReLUs, forward", "batch norms and ReLUs, backward")
 PARTS = {
     "aten::mkldnn_convolution": "convolutions, forward",
     "aten::convolution_backward": "convolutions, backward",
+    "involution::pointwise_conv": "convolutions, forward",
+    "involution::pointwise_conv_backward": "convolutions, backward",
     "aten::native_batch_norm": NORMS[0],
     "aten::native_batch_norm_backward": NORMS[1],
     "involution::batch_norm": NORMS[0],

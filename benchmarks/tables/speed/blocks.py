@@ -1,4 +1,4 @@
-"""Where the time of the prepared network is."""
+"""Where the time of the prepared network is, and that of a training step."""
 
 from __future__ import annotations
 
@@ -45,6 +45,22 @@ def blocks(dtype: str) -> str:
     return markdown(header, [*lines, total]) + limits + where(record, name, dtype, f"batch {batch}", "medians")
 
 
+def training_parts() -> str:
+    """Return the time of the parts of a training step of both networks beside their bounds."""
+    record = measured("training-parts", "cpu-keeping-memory")
+    names = list(dict.fromkeys(str(row["network"]) for row in record.rows))
+    lines = []
+    for part in dict.fromkeys(str(row["part"]) for row in record.rows):
+        rows = [record.one(network=name, part=part) for name in names]
+        cells = [[f"{row['best_ms']:.0f}", f"{row['bound_ms']:.0f}" if row["bound_ms"] else ""] for row in rows]
+        lines.append([part, *(cell for pair in cells for cell in pair)])
+    header = ["part", *(f"`{name}`, {what}" for name in names for what in ("ms", "bound, ms"))]
+    limit = record.settings["limits"]
+    limits = f"\nBounds are multiply-adds at {limit['macs_per_s']['float32'] / 1e9:.0f} G/s or bytes at "
+    limits += f"{limit['copy_bytes_per_s'] / 1e9:.0f} GB/s. Each column is the fastest of its steps.\n"
+    return markdown(header, lines) + limits + where(record, "float32", f"batch {record.settings['batch']}")
+
+
 def mean(rows: list[Row], column: str) -> float:
     """Return the mean of a column."""
     return float(sum(row[column] for row in rows) / len(rows))
@@ -53,4 +69,5 @@ def mean(rows: list[Row], column: str) -> float:
 BLOCKS: dict[str, Callable[[], str]] = {
     "cpu-blocks": partial(blocks, "float32"),
     "cpu-blocks-bfloat16": partial(blocks, "bfloat16"),
+    "cpu-training-parts": training_parts,
 }
