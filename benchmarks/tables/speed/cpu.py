@@ -169,6 +169,21 @@ def scaling() -> str:
     return markdown(["measure", "value"], lines) + where(record, record.settings["network"], "float32", "medians")
 
 
+def division() -> str:
+    """Return the speed-up by number of threads, if only the longest share of the work counts."""
+    record = measured("division")
+    threads = list(dict.fromkeys(row["threads"] for row in record.rows))
+    lines = []
+    for work, batch in dict.fromkeys((row["work"], row["batch"]) for row in record.rows):
+        cells = []
+        for count in threads:
+            found = [float(row["speedup"]) for row in record.all(work=work, batch=batch, threads=count)]
+            cells.append(f"{min(found):.1f}–{max(found):.1f}")
+        lines.append([str(work), str(batch), *cells])
+    header = ["work", "batch", *(f"{count} threads" for count in threads)]
+    return markdown(header, lines) + where(record, "float32", "from the smallest to the largest of the four stages")
+
+
 def precision() -> str:
     """Return bfloat16 compared to float32."""
     record = measured("precision")
@@ -188,6 +203,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "table2": table2,
     "cpu-training": training,
     "cpu-scaling": scaling,
+    "cpu-division": division,
     "cpu-precision": precision,
     "cpu-operator-keeping-memory": partial(operator, KEEPING),
     "cpu-network-keeping-memory": partial(networks, KEEPING),
