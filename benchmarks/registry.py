@@ -77,7 +77,6 @@ SPEED = (
     _speed("table2", "How fast are the networks of the paper's Table 2?", NETWORKS),
     _speed("precision", "How fast and how exact is bfloat16?", NETWORKS, ("cpu",)),
     _speed("scaling", "How does time depend on threads, batch and image size?", NETWORKS, ("cpu",)),
-    _speed("division", "How evenly is the work divided among many threads?", NETWORKS, ("cpu",)),
     _speed("family", "How fast is the operator under other papers' names, beside their code?", FAMILY, ("cpu",)),
     _speed("local-attention", "How fast is local attention, beside unfold?", ATTENTION, ("cpu",)),
 )
@@ -86,6 +85,13 @@ OTHERS = (
         "against",
         "Are the operators, the layer and RedNet-50 as fast as those of another checkout?",
         "benchmarks.speed.against",
+        NETWORKS,
+        "speed",
+    ),
+    Benchmark(
+        "division",
+        "How evenly is the work divided among many threads?",
+        "benchmarks.deployment.division",
         NETWORKS,
         "speed",
     ),

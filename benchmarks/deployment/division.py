@@ -1,8 +1,8 @@
 """How evenly the work is divided among more threads than this machine has.
 
 Threads that share a core take longer, but each is busy for as long as its share of the work takes. With as many cores,
-the longest share would be the time of the call, as long as the memory keeps up. It includes halos (rows that two threads
-read, kernels that two threads compute) and the waking of the other threads.
+the longest share would be the time of the call, as long as the memory keeps up. It includes halos, which are rows that
+two threads read and kernels that two threads compute, and the waking of the other threads.
 """
 
 from __future__ import annotations
