@@ -3,8 +3,12 @@
 import json
 from types import SimpleNamespace
 
+import pytest
 import torch
-from benchmarks.training.recipe_steps import backbone, steps
+from benchmarks.measuring.allocator import SETTINGS, VARIABLES
+from benchmarks.measuring.options import Options
+from benchmarks.measuring.timing import Budget
+from benchmarks.training.recipe_steps import backbone, run, steps
 from benchmarks.training.recorder import Recorder
 from torch import nn
 
@@ -45,3 +49,12 @@ def test_a_step_is_recorded_with_the_proposals_of_the_mask_head(tmp_path):
         recorder.on_train_batch_end(SimpleNamespace(global_step=step, global_rank=0), task, {"loss": 1.0}, None, 0)
     rows = [json.loads(line) for line in (tmp_path / "0.jsonl").read_text().splitlines()]
     assert [(row["step"], row["mask_proposals"]) for row in rows] == [(1, 3), (2, 0)]
+
+
+@pytest.mark.parametrize(("setting", "name"), [("default", "imagenet"), ("return", "imagenet-returning-memory")])
+def test_a_run_with_another_allocator_has_its_own_record(setting, name, monkeypatch, tmp_path):
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in SETTINGS[setting].variables.items():
+        monkeypatch.setenv(variable, value)
+    assert run(Options("cpu", torch.device("cpu"), True, Budget(1), (), tmp_path)).variant == name
