@@ -25,6 +25,7 @@ class Entry:
         change: function applied to the network after it is built and before its dtype is set.
         memory_format: memory format of the weights, a key of `FORMATS`.
         tensor_cores: whether the program for tensor cores is turned on, on GPU.
+        compiles: whether the network is compiled where the others are.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Entry:
     change: Callable[[nn.Module], nn.Module] = lambda model: model
     memory_format: str = "channels last"
     tensor_cores: bool = False
+    compiles: bool = True
 
     def build(self, dtype: str = "float32", device: torch.device | str = "cpu", **arguments: Any) -> nn.Module:
         """Build the network in eval mode with random weights from a fixed seed."""
@@ -59,6 +61,7 @@ ENTRIES = {
             )
         ),
         Entry("rednet50, prepared", "rednet50", involution.models.prepare),
+        Entry("rednet50, prepared, not compiled", "rednet50", involution.models.prepare, compiles=False),
         Entry("rednet50, tensor cores", "rednet50", tensor_cores=True),
         Entry("rednet50, stored kernels", "rednet50", with_stored_kernels),
         Entry("rednet50, unfold, channels last", "rednet50", with_unfold),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -31,9 +32,10 @@ Plan = Sequence[tuple[Sequence[str], Case]]
 
 def cpu_plan() -> Plan:
     """Return the regimes on CPU, most informative first."""
-    ours = (*PAIR, "rednet50, prepared", *MODERN)
+    labels: dict[str, Sequence[str]] = {"eager": (*PAIR, "rednet50, prepared", *MODERN)}
+    labels["compiled"] = (*PAIR, "rednet50, prepared", "rednet50, prepared, not compiled", *MODERN)
     plan: list[tuple[Sequence[str], Case]] = [
-        (ours, Case(batch, dtype, mode, "inference"))
+        (labels[mode], Case(batch, dtype, mode, "inference"))
         for mode, dtype, batch in itertools.product(("eager", "compiled"), ("float32", "bfloat16"), (1, 16))
         if (mode, dtype) != ("eager", "bfloat16")
     ]
@@ -77,7 +79,8 @@ def compare(plan: Plan, options: Options, limit: Row, seconds: float = 12.0) -> 
             entry = ENTRIES[label]
             dtype = case.dtype if case.task == "inference" else "float32"
             with tensor_cores(entry.tensor_cores):  # a graph keeps the programs of its recording
-                works[label] = work(entry.build(dtype, options.device), case, options.device, options.dry_run)
+                regime = case if entry.compiles else replace(case, mode="eager")
+                works[label] = work(entry.build(dtype, options.device), regime, options.device, options.dry_run)
             if entry.tensor_cores:
                 works[label] = on_tensor_cores(works[label])
             if options.device.type == "cuda" and case.mode != "graph":

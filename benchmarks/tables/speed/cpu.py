@@ -200,6 +200,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cpu-rivals": rivals,
     "cpu-layer": layer,
     "cpu-network": networks,
+    "cpu-network-bfloat16": partial(networks, dtype="bfloat16"),
     "table2": table2,
     "cpu-training": training,
     "cpu-scaling": scaling,
