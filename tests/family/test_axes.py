@@ -8,7 +8,7 @@ from formula import TOLERANCE, case, formula, layouts
 from torch.func import jvp, vmap
 
 from involution import involution1d, involution2d, involution3d, local_products
-from involution.ops import axes
+from involution.ops import axes, softmax
 
 ops = torch.ops.involution
 
@@ -76,6 +76,42 @@ def test_values_of_memory_layouts_and_threads(interleaved, threads):
                 check(placed, arguments)
     finally:
         torch.set_num_threads(before)
+
+
+def in_planes(kernel):
+    """The same kernels [B, G, Kh, Kw, Ho, Sh, Wo, Sw], in a plane for each output pixel of a window and tap."""
+    order = 0, 1, 2, 3, 5, 7, 4, 6
+    return kernel.permute(order).contiguous().permute([order.index(d) for d in range(8)])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"size": (11, 180)},  # a page has two rows of float64 and eleven of bfloat16
+        {"size": (23, 33)},
+        {"size": (3, 600)},
+        {"size": (25, 60), "stride": (2, 1), "dilation": (2, 1)},
+        {"size": (25, 60), "stride": (3, 2)},
+        {"size": (17, 60), "dilation": (2, 1)},
+    ],
+    ids=str,
+)
+def test_values_of_kernels_in_planes(geometry, dtype):
+    (x, kernel, _), arguments = case((3, 2), False, 1, 3, **geometry)
+    x, kernel = x.to(dtype), kernel.to(dtype)
+    split, numbers = in_planes(axes.split_pixels(kernel, (3, 2))), list(arguments.values())[:3]
+    before = torch.get_num_threads()
+    for op, weights in (
+        (ops.involution2d, kernel.double()),
+        (ops.involution2d_softmax, softmax.kernels(kernel.double())),
+    ):
+        expected = formula(x.double(), weights, **arguments)
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            y = axes.merge_pixels(op(x, split, *numbers))
+            torch.set_num_threads(before)
+            assert (y.double() - expected).abs().max() <= TOLERANCE[dtype] * expected.abs().max()
 
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])

@@ -16,6 +16,7 @@ namespace {
 #include "loops/pixels/lines.h"
 #include "loops/pixels/softmax.h"
 #include "loops/pixels/windows.h"
+#include "loops/pixels/groups.h"
 #include "loops/pixels/small.h"
 #include "loops/pixels/contractions.h"
 #include "loops/contractions.h"

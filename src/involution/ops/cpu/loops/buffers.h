@@ -99,46 +99,50 @@ struct Blocks {
   }
 };
 
-// The rows of x that the windows of one output row read, with zero padding. Row h stays in slot h / d % Kh
-// until a later row of its residue modulo d takes the slot.
+// The rows of x that the windows of one output row read, or those of a few rows of windows, with zero padding. Row h stays
+// in slot h / d % slots until a later row of its residue modulo d takes the slot.
 template <class T, class Layout = Blocks<T>>
 struct InputRows {
   const Image& x;
   const Window& w;
-  const int64_t width, columns;  // windows of an output row; pixels of a padded row
+  const int64_t width, columns, slots;  // windows of an output row; pixels of a padded row; rows that are held
   const Layout layout;
-  Scratch<T> memory;  // Kh slots, followed by a row of zeros
+  Scratch<T> memory;  // the slots, followed by a row of zeros
   Scratch<const T*> rows;
   Scratch<int64_t> held;  // the row in each slot, or -1
   const int64_t b;        // of this image
 
-  InputRows(const Image& x, const Window& w, int64_t windows, int64_t b)
+  InputRows(const Image& x, const Window& w, int64_t windows, int64_t b, int64_t together = 1)
       : x(x),
         w(w),
         width(windows),
         columns((windows - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1),
+        slots(w.kh + (together - 1) * w.stride_h),
         layout(x, w, columns),
-        memory(product(w.kh + 1, layout.size), true),
-        rows(w.kh),
-        held(w.kh),
+        memory(product(slots + 1, layout.size), true),
+        rows(product(together, w.kh)),
+        held(slots),
         b(b) {
-    for (int64_t slot = 0; slot < w.kh; ++slot) held.data[slot] = -1;
+    for (int64_t slot = 0; slot < slots; ++slot) held.data[slot] = -1;
   }
 
   int64_t block() const { return layout.block(); }
 
-  // Pointers to the rows read by row i of windows. In the order of `for_output_rows` every row of x is read once.
-  const T* const* see(int64_t i) {
-    for (int64_t u = 0; u < w.kh; ++u) {
-      const int64_t h = i * w.stride_h - w.pad_h + u * w.dilation_h;
-      rows.data[u] = memory.data + (h >= 0 && h < x.height ? slot_of(h) : w.kh) * layout.size;
-    }
+  // Pointers to the rows read by row i of windows, followed by those of the next rows, `count` in all. In the order of
+  // `for_output_rows` every row of x is read once.
+  const T* const* see(int64_t i, int64_t count = 1) {
+    const T** at = rows.data;
+    for (const int64_t end = i + count; i < end; ++i)
+      for (int64_t u = 0; u < w.kh; ++u) {
+        const int64_t h = i * w.stride_h - w.pad_h + u * w.dilation_h;
+        *at++ = memory.data + (h >= 0 && h < x.height ? slot_of(h) : slots) * layout.size;
+      }
     return rows.data;
   }
 
  private:
   int64_t slot_of(int64_t h) {
-    const int64_t slot = h / w.dilation_h % w.kh;
+    const int64_t slot = h / w.dilation_h % slots;
     if (held.data[slot] != h) {
       held.data[slot] = h;
       const int64_t room = columns - w.pad_w, count = x.width < room ? x.width : room;

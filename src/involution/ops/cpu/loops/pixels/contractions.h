@@ -35,16 +35,17 @@ void read_pixels(const Image& x, const Image& map, const Image& kernel, const Wi
         const int64_t g = i / x.batch, b = i - g * x.batch;
         maps.read(groups[g], b);
         rows.select(g);
-        rows.over_pixels(row_of(window, maps), b, 0, !to_map, to_map, work);
+        rows.over_pixels(row_of(window, maps), b, 0, 1, !to_map, to_map, work);
       }
     });
+  const int64_t together = together_in(kernel, w);
   over_groups<T>(map, w, 1, [&](int64_t g, int64_t b, int64_t first, int64_t last) {
     const Image from = group_of(x, w, g);
-    InputRows<T, Planes<T>> in(from, w, kernel.width, b);
-    GroupRows<T> rows(w, g, map, kernel);
-    for_output_rows(w, first, last, [&](int64_t i) {
-      T* const* const seen = const_cast<T* const*>(in.see(i / w.scale_h));
-      rows.over_pixels(row_of(in.layout, seen), b, i, !to_map, to_map, work);
+    InputRows<T, Planes<T>> in(from, w, kernel.width, b, together);
+    GroupRows<T> rows(w, g, map, kernel, together);
+    for_bands(w, together, first, last, [&](int64_t i, int64_t count) {
+      T* const* const seen = const_cast<T* const*>(in.see(i / w.scale_h, count));
+      rows.over_pixels(row_of(in.layout, seen), b, i, count, !to_map, to_map, work);
     });
   });
 }
@@ -84,7 +85,7 @@ void grad_x_pixels(const Image& grad, const Image& kernel, const Window& w, cons
     GradientRows<T, Planes<T>> out(to, w, kernel.width, b, first, last);
     GroupRows<T> rows(w, g, grad, kernel);
     for_output_rows(w, out.begin() * w.scale_h, out.end(kernel.height) * w.scale_h, [&](int64_t i) {
-      rows.over_pixels(row_of(out.layout, out.open(i / w.scale_h)), b, i, true, true, grad_x_group<T>);
+      rows.over_pixels(row_of(out.layout, out.open(i / w.scale_h)), b, i, 1, true, true, grad_x_group<T>);
     });
     out.finish();
   });

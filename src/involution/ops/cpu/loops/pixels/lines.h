@@ -136,8 +136,8 @@ auto scaled_writer(Dtype dtype) {
                                      : write_scaled<float, float>;
 }
 
-// One output row of an image as lines of whole registers, one for each output pixel of the windows: in place if memory
-// has this layout.
+// One output row of an image, or several, as lines of whole registers, one for each output pixel of the windows: in place
+// if memory has this layout.
 template <class T>
 struct Lines {
   const Image& image;
@@ -145,26 +145,28 @@ struct Lines {
   const bool in_place;
   Scratch<T> copy;
 
-  Lines(const Image& image, int64_t width, int64_t scale)
+  Lines(const Image& image, int64_t width, int64_t scale, int64_t rows = 1)
       : image(image),
         width(width),
         scale(scale),
         line(ceil_div(width, lanes<T>) * lanes<T>),
         in_place(scale * image.stride_w == 1 && line == width && PixelRow<T>::is_native(image.dtype)),
-        copy(in_place ? 0 : product(image.channels, scale, line), true) {}
+        copy(in_place ? 0 : product(rows, image.channels, scale, line), true) {}
 
   // Distance of two channels.
   int64_t channel() const { return in_place ? image.stride_c : scale * line; }
+  // The copy of row `n`.
+  T* row(int64_t n) const { return copy.data + n * image.channels * scale * line; }
   // The line of pixels w, w + scale, ... of row h; `at` is the image, or that of one output pixel of its windows.
-  T* place(const Image& at, int64_t b, int64_t h, int64_t w = 0) const {
-    return in_place ? static_cast<T*>(at.data) + b * at.stride_b + h * at.stride_h : copy.data + w * line;
+  T* place(const Image& at, int64_t b, int64_t h, int64_t w = 0, int64_t n = 0) const {
+    return in_place ? static_cast<T*>(at.data) + b * at.stride_b + h * at.stride_h : row(n) + w * line;
   }
-  T* read(const Image& at, int64_t b, int64_t h, int64_t w = 0) const {
-    if (!in_place) lines_reader<T>(at.dtype)(at, b, h, w, scale, width, place(at, b, h, w), channel());
-    return place(at, b, h, w);
+  T* read(const Image& at, int64_t b, int64_t h, int64_t w = 0, int64_t n = 0) const {
+    if (!in_place) lines_reader<T>(at.dtype)(at, b, h, w, scale, width, place(at, b, h, w, n), channel());
+    return place(at, b, h, w, n);
   }
   // All lines.
-  void write(const Image& at, int64_t b, int64_t h) const {
-    if (!in_place) scaled_writer<T>(at.dtype)(at, b, h, scale, width, copy.data, line);
+  void write(const Image& at, int64_t b, int64_t h, int64_t n = 0) const {
+    if (!in_place) scaled_writer<T>(at.dtype)(at, b, h, scale, width, row(n), line);
   }
 };

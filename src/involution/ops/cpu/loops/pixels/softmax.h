@@ -33,17 +33,17 @@ inline Vector<T> exponential(Vector<T> x) {
   return x < E::least ? Vector<T>{} : y * (Vector<T>)power;  // a NaN stays
 }
 
-// From lines of scores to lines of taps, which may be in their place. Scores `ahead` are prefetched.
 template <class T>
-INVOLUTION_LOOP void softmax_lines(const T* scores, int64_t score, int64_t ahead, T* taps, int64_t tap, int64_t count,
-                                   int64_t width) {
+inline Vector<T> larger(Vector<T> a, Vector<T> b) {
+  return a > b ? a : b;
+}
+
+// From lines of scores to lines of taps
+template <class T>
+INVOLUTION_LOOP void softmax_lines(const T* scores, int64_t score, T* taps, int64_t tap, int64_t count, int64_t width) {
   for (int64_t j = 0; j < width; j += lanes<T>) {
     Vector<T> top = load(scores + j), sum{};
-    for (int64_t t = 0; t < count; ++t) {
-      const T* const at = scores + t * score + j;
-      __builtin_prefetch(at + ahead, 0, 2);
-      top = load(at) > top ? load(at) : top;
-    }
+    for (int64_t t = 1; t < count; ++t) top = larger<T>(load(scores + t * score + j), top);
     for (int64_t t = 0; t < count; ++t) {
       const Vector<T> e = exponential<T>(load(scores + t * score + j) - top);
       store(taps + t * tap + j, e);
