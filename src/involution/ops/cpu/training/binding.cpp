@@ -76,8 +76,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& gra
 // The weight [outputs, inputs, 1, 1] of a convolution of x.
 float* weight_of(const Tensor& x, const Tensor& weight) {
   constexpr int64_t multiple = 16;
-  check(weight.dim() == 4 && weight.size(0) % multiple == 0 && weight.size(1) % multiple == 0,
-        "weight: expected [N, K, 1, 1] with multiples of 16, got shape ", Shape(weight));
+  check(weight.dim() == 4 && weight.numel() > 0 && weight.size(0) % multiple == 0 && weight.size(1) % multiple == 0,
+        "weight: expected [N, K, 1, 1] with positive multiples of 16, got shape ", Shape(weight));
   return numbers("weight", weight, {weight.size(0), x.size(1), 1, 1});
 }
 

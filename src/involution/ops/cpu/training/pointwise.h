@@ -103,13 +103,7 @@ struct PixelPanels {
 // sums[m][n] += sum over the pixels of grad[pixel][m] * x[pixel][n]
 INVOLUTION_LOOP void add_products(const float* grad, const float* x, int64_t pixels, float* sums) {
   constexpr int L = lanes<float>;
-  Vector<float> sum[kSumRows][kSumRegisters];
-  const auto each = [&](const auto& f) {
-    unroll<kSumRows>([&](auto m) {
-      unroll<kSumRegisters>([&](auto n) { f(sum[m][n], sums + m * kSumColumns + n * L); });
-    });
-  };
-  each([](Vector<float>& value, const float* place) { value = load(place); });
+  Vector<float> sum[kSumRows][kSumRegisters] = {};  // from 0: rounds less than if all pixels were added to one sum
   for (int64_t p = 0; p < pixels; ++p, grad += kSumRows, x += kSumColumns) {
     Vector<float> row[kSumRegisters];
     unroll<kSumRegisters>([&](auto n) { row[n] = load(x + n * L); });
@@ -118,7 +112,12 @@ INVOLUTION_LOOP void add_products(const float* grad, const float* x, int64_t pix
       unroll<kSumRegisters>([&](auto n) { sum[m][n] += factor * row[n]; });
     });
   }
-  each([](const Vector<float>& value, float* place) { store(place, value); });
+  unroll<kSumRows>([&](auto m) {
+    unroll<kSumRegisters>([&](auto n) {
+      float* const place = sums + m * kSumColumns + n * L;
+      store(place, load(place) + sum[m][n]);
+    });
+  });
 }
 
 struct WeightGradient {
