@@ -24,6 +24,17 @@ def is_eager() -> bool:
     )
 
 
+def is_transformed(grad: Tensor) -> bool:
+    """Return whether a backward records its own graph (`create_graph`) or is vectorized (`is_grads_batched`)."""
+    vectorized = torch._C._are_functorch_transforms_active() or torch._C._dispatch_keys(grad).has("Batched")
+    return vectorized or torch.is_grad_enabled()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return `x`, or a copy of it, in channels-last memory."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def is_map(x: Tensor) -> bool:
     """Return whether `x` is a float32 map on a CPU in channels-last memory."""
     return (

@@ -8,13 +8,13 @@ through memory, nor do their gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from involution.ops.fused.eager import channels_last, is_transformed
 from involution.ops.schema import LIBRARY, operator
 
 _op, _op_backward = operator("batch_norm"), operator("batch_norm_backward")
@@ -32,10 +32,10 @@ def _reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
     y = composition(x, shortcut, weight, bias, eps, relu)
-    return y.contiguous(memory_format=torch.channels_last), mean, var
+    return channels_last(y), mean, var
 
 
-def _reference_backward(
+def _gradients(
     grad: Tensor,
     x: Tensor,
     y: Tensor | None,
@@ -46,14 +46,22 @@ def _reference_backward(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, shortcut, weight and bias, from operators of PyTorch."""
     inverse = (var + eps).rsqrt()
     if relu:
         sign = composition(x, None, weight, bias, eps, False) if y is None else y
         grad = grad.masked_fill(sign <= 0, 0)
-    mask = [True, True, True]
-    grads = torch.ops.aten.native_batch_norm_backward(grad, x, weight, None, None, mean, inverse, True, eps, mask)
-    grad_x = grads[0].contiguous(memory_format=torch.channels_last)
-    return grad_x, grad.clone() if y is not None else x.new_empty(0), grads[1], grads[2]
+    statistics: Any = (None, None, mean, inverse)
+    grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+        grad, x, weight, *statistics, True, eps, [True, True, True]
+    )
+    return grad_x, grad, grad_weight, grad_bias
+
+
+def _reference_backward(grad: Tensor, x: Tensor, y: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_x, grad_shortcut, grad_weight, grad_bias = _gradients(grad, x, y, *rest)
+    grad_shortcut = x.new_empty(0) if y is None else channels_last(grad_shortcut)
+    return channels_last(grad_x), grad_shortcut, grad_weight, grad_bias
 
 
 def _empty(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +77,7 @@ def _empty_backward(grad: Tensor, x: Tensor, y: Tensor | None, *_: Any) -> tuple
 
 
 class _BatchNorm(torch.autograd.Function):
-    """The operator with its gradient; gradients of higher order are those of the composition."""
+    """The operator with its gradient; derivatives of the gradient, and batches of it, are those of PyTorch."""
 
     @staticmethod
     def forward(
@@ -85,17 +93,12 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
         x, weight, bias, y, mean, var = ctx.saved_tensors
         needed = ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():  # create_graph=True
-            eps, relu = ctx.numbers
-            shifted = grad if y is None else grad * (y > 0)  # the gradient of the shortcut
-            result = composition(x, None, weight, bias, eps, relu and y is None)
-            leaves = [value for value in (x, weight, bias) if value.requires_grad]
-            found = iter(torch.autograd.grad(result, leaves, shifted, create_graph=True) if leaves else ())
-            for_x, for_weight, for_bias = (next(found) if v.requires_grad else None for v in (x, weight, bias))
-            grads: Sequence[Tensor | None] = (for_x, shifted, for_weight, for_bias)
+        if is_transformed(grad):
+            grads = _gradients(grad, x, y, weight, bias, mean, var, *ctx.numbers)
         else:
-            grad = grad.contiguous(memory_format=torch.channels_last)
-            grads = _op_backward(grad, x, y, weight, bias, mean, var, *ctx.numbers)
+            # Hooks for saved tensors may have changed the memory format of x and y.
+            maps = (value if value is None else channels_last(value) for value in (grad, x, y))
+            grads = _op_backward(*maps, weight, bias, mean, var, *ctx.numbers)
         return (*(value if wants else None for value, wants in zip(grads, needed, strict=True)), None, None)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from involution.ops.fused.eager import channels_last, is_transformed
 from involution.ops.schema import LIBRARY, operator
 
 _op, _op_backward = operator("pointwise_conv"), operator("pointwise_conv_backward")
@@ -20,25 +21,26 @@ MULTIPLE = 16
 """Numbers of channels are multiples of this."""
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
 def _reference(x: Tensor, weight: Tensor) -> Tensor:
-    return _channels_last(F.conv2d(x, weight))
+    return channels_last(F.conv2d(x, weight))
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, shortcut: Tensor | None, mask: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    geometry: Any = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *geometry, [*mask, False])
+    return grad_x if grad_x is None or shortcut is None else grad_x + shortcut, grad_weight
 
 
 def _reference_backward(
     grad: Tensor, x: Tensor, weight: Tensor, shortcut: Tensor | None, mask: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
-    geometry: Any = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
-    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *geometry, [*mask, False])
-    if mask[0] and shortcut is not None:
-        grad_x = grad_x + shortcut
+    grad_x, grad_weight = _gradients(grad, x, weight, shortcut, mask)
     none = x.new_empty(0)
     return (
-        _channels_last(grad_x) if mask[0] else none,
-        torch.empty_like(weight).copy_(grad_weight) if mask[1] else none,
+        none if grad_x is None else channels_last(grad_x),
+        none if grad_weight is None else torch.empty_like(weight).copy_(grad_weight),
     )
 
 
@@ -56,7 +58,7 @@ def _empty_backward(
 
 
 class _PointwiseConv(torch.autograd.Function):
-    """The operator with its gradient; gradients of higher order are those of PyTorch's convolution."""
+    """The operator with its gradient; derivatives of the gradient, and batches of it, are those of PyTorch."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,13 +72,11 @@ class _PointwiseConv(torch.autograd.Function):
         needed = ctx.needs_input_grad
         if grad is None:
             return shortcut, None
-        if torch.is_grad_enabled():  # create_graph=True
-            leaves = [value for value, wants in zip((x, weight), needed, strict=True) if wants]
-            found = iter(torch.autograd.grad(F.conv2d(x, weight), leaves, grad, create_graph=True))
-            grad_x, grad_weight = (next(found) if wants else None for wants in needed)
-            return grad_x if shortcut is None or grad_x is None else grad_x + shortcut, grad_weight
-        shortcut = None if shortcut is None else _channels_last(shortcut)
-        grads = _op_backward(_channels_last(grad), x, weight, shortcut, needed)
+        if is_transformed(grad):
+            return _gradients(grad, x, weight, shortcut, needed)
+        # Hooks for saved tensors may have changed the memory format of x.
+        grad, x, shortcut = (value if value is None else channels_last(value) for value in (grad, x, shortcut))
+        grads = _op_backward(grad, x, weight, shortcut, needed)
         return tuple(value if wants else None for value, wants in zip(grads, needed, strict=True))
 
 
@@ -89,8 +89,8 @@ def pointwise_conv(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         x: [B, K, H, W], channels last, float32.
         weight: [N, K, 1, 1]; N and K are multiples of 16.
     """
-    result: tuple[Tensor, Tensor] = _PointwiseConv.apply(x, weight)
-    return result
+    y, shortcut = _PointwiseConv.apply(x, weight)
+    return y, shortcut if x.requires_grad else x  # else `shortcut` would ask for a gradient because `weight` does
 
 
 LIBRARY.impl("pointwise_conv", _reference, "CompositeExplicitAutograd")
