@@ -28,7 +28,7 @@ def conv_shortcut(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         module: any module.
         x: [B, C, H, W].
     """
-    if is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.in_channels:
+    if is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.weight.shape[1]:
         return pointwise_conv(x, module.weight)
     return module(x), x
 
@@ -36,13 +36,15 @@ def conv_shortcut(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def _is_pointwise(module: Any) -> TypeGuard[nn.Conv2d]:
     return (
         type(module) is nn.Conv2d
-        and module.kernel_size == module.stride == (1, 1)
+        and module.stride == (1, 1)
         and module.padding in ((0, 0), "same", "valid")
         and module.groups == 1
         and module.bias is None
-        and module.in_channels % MULTIPLE == module.out_channels % MULTIPLE == 0
-        and type(module.weight) is nn.Parameter
+        and type(module.weight) is nn.Parameter  # may have been replaced by one of another shape
         and module.weight.dtype == torch.float32
+        and module.weight.shape[2:] == (1, 1)
+        and all(size and size % MULTIPLE == 0 for size in module.weight.shape[:2])
+        and module.weight.is_contiguous()
         and not hooked(module)
         and not torch.is_autocast_enabled("cpu")
     )

@@ -70,6 +70,19 @@ def test_an_empty_batch():
     assert torch.equal(for_weight, torch.zeros(32, 16, 1, 1))
 
 
+def test_sums_over_many_pixels_are_as_exact_as_those_over_few():
+    x, weight, grad = drawn(16, 32, (2, 150, 160))
+    exact = torch.einsum("bnhw, bkhw -> nk", grad.double(), x.double())[..., None, None]
+    (got,) = torch.autograd.grad(pointwise_conv(x, weight.requires_grad_())[0], weight, grad)
+    assert near(got, exact)
+
+
+def test_an_input_without_gradient_has_a_shortcut_without():
+    x, weight, _ = drawn(16, 16, (1, 2, 2))
+    assert [y.requires_grad for y in pointwise_conv(x, weight.requires_grad_())] == [True, False]
+    assert [y.requires_grad for y in pointwise_conv(x.requires_grad_(), weight.detach())] == [True, True]
+
+
 @pytest.mark.parametrize("wanted", [0, 1])
 def test_only_the_requested_gradient_is_computed(wanted, monkeypatch):
     x, weight, grad = drawn(16, 32, (2, 4, 5))
@@ -131,7 +144,8 @@ def test_second_derivative():
 @pytest.mark.parametrize(
     ("x", "weight", "message"),
     [
-        (torch.ones(1, 16, 2, 2), torch.ones(8, 16, 1, 1), r"weight: expected \[N, K, 1, 1\] with multiples of 16"),
+        (torch.ones(1, 16, 2, 2), torch.ones(8, 16, 1, 1), r"weight: expected \[N, K, 1, 1\] with positive multiples"),
+        (torch.ones(1, 16, 2, 2), torch.ones(0, 16, 1, 1), r"weight: expected \[N, K, 1, 1\] with positive multiples"),
         (torch.ones(1, 32, 2, 2), torch.ones(16, 16, 1, 1), r"weight: expected float32 of shape \[16, 32, 1, 1\]"),
         (torch.ones(1, 16, 2, 2), torch.ones(16, 16, 1, 1), "x: expected channels-last memory"),
         (torch.ones(16, 2, 2), torch.ones(16, 16, 1, 1), "x: expected 4 dimensions"),
@@ -171,6 +185,11 @@ def test_a_plain_convolution_is_the_operator(padding, monkeypatch):
     assert len(calls) == 2
 
 
+def _replaced(module, weight):
+    module.weight = nn.Parameter(weight)
+    return module
+
+
 def _hooked(module):
     module.register_forward_hook(lambda *_: None)
     return module
@@ -196,6 +215,9 @@ CASES = {
     "window": lambda x: conv(layer(kernel_size=3), x),
     "groups": lambda x: conv(layer(groups=2), x),
     "channels": lambda x: conv(layer(out_channels=24), x),
+    "24 channels in a new weight": lambda x: conv(_replaced(layer(), torch.ones(24, 16, 1, 1)), x),
+    "window of a new weight": lambda x: conv(_replaced(layer(), torch.ones(32, 16, 3, 3)), x),
+    "transposed weight": lambda x: conv(_replaced(layer(), torch.ones(16, 32, 1, 1).transpose(0, 1)), x),
     "hook": lambda x: conv(_hooked(layer()), x),
     "weight norm": lambda x: conv(nn.utils.parametrizations.weight_norm(layer()), x),
     "another module": lambda x: conv(nn.Identity(), x),
