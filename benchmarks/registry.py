@@ -93,7 +93,7 @@ OTHERS = (
         "How evenly is the work divided among many threads?",
         "benchmarks.deployment.division",
         NETWORKS,
-        "speed",
+        "deployment",
     ),
     Benchmark(
         "export",

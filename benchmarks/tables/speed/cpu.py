@@ -171,7 +171,7 @@ def scaling() -> str:
 
 def division() -> str:
     """Return the speed-up by number of threads, if only the longest share of the work counts."""
-    record = measured("division")
+    record = load("deployment/division")
     threads = list(dict.fromkeys(row["threads"] for row in record.rows))
     lines = []
     for work, batch in dict.fromkeys((row["work"], row["batch"]) for row in record.rows):
