@@ -41,7 +41,6 @@ def _is_pointwise(module: Any) -> TypeGuard[nn.Conv2d]:
         and module.groups == 1
         and module.bias is None
         and type(module.weight) is nn.Parameter  # may have been replaced by one of another shape
-        and module.weight.dtype == torch.float32
         and module.weight.shape[2:] == (1, 1)
         and all(size and size % MULTIPLE == 0 for size in module.weight.shape[:2])
         and module.weight.is_contiguous()

@@ -117,7 +117,7 @@ def test_the_gradient_of_a_shortcut_is_added(size):
 
     def grads(outputs, inputs, shortcut):
         y, same = outputs
-        return torch.autograd.grad([y, (same * 2).relu()], inputs, [grad.to(y), shortcut.to(y)])
+        return torch.autograd.grad([y, same], inputs, [grad.to(y), shortcut.to(y)])
 
     for shortcut in (x.flip(1), x.flip(1).contiguous()):  # of either memory format
         expected = grads(formula(*exact), exact, shortcut)
@@ -239,6 +239,8 @@ def test_the_module_runs_where_the_operator_does_not_serve(case, monkeypatch):
 def test_wrong_channels_raise_the_error_of_the_module():
     with pytest.raises(RuntimeError, match="expected input"):
         conv(layer(), image(32))
+    with pytest.raises(RuntimeError, match="expected weight to be at least 1"):
+        conv(_replaced(layer(), torch.ones(0, 16, 1, 1)), image())
 
 
 def test_weights_of_a_copy_are_its_own():
