@@ -58,6 +58,26 @@ def test_output_statistics_and_gradients_are_those_of_the_formula(channels, size
         assert near(got, true, 1e-4)
 
 
+@pytest.mark.parametrize("shortcut", [False, True])
+@pytest.mark.parametrize("channels", [48, 52])  # of which whole registers consist, or not
+def test_a_map_that_no_cache_holds(channels, shortcut):
+    torch.manual_seed(0)
+    x, other, grad = (
+        torch.randn(1, channels, 300, 300).contiguous(memory_format=torch.channels_last) for _ in range(3)
+    )
+    bias = torch.full((channels,), 30.0)
+    bias[::2] = -30  # far from 0, where ReLU has a jump
+    values = [x, other if shortcut else None, torch.ones(channels), bias]
+    leaves, exact = (
+        [None if value is None else value.to(dtype).requires_grad_() for value in values]
+        for dtype in (None, torch.float64)
+    )
+    y, expected = batch_norm(*leaves, 1e-5, True)[0], composition(*exact, 1e-5, True)
+    assert near(y, expected)
+    for got, true in zip(gradients(y, leaves, grad), gradients(expected, exact, grad.double()), strict=True):
+        assert near(got, true, 1e-4)
+
+
 def test_registration():
     values, grad = drawn(4, (2, 3, 3), True)
     ops = torch.ops.involution

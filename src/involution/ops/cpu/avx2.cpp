@@ -16,6 +16,7 @@
 #define INVOLUTION_WIDE_TILE 7
 #define INVOLUTION_WIDEN_FLOAT16(p) _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))
 #define INVOLUTION_NARROW_FLOAT16(p, v) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT))
+#define INVOLUTION_STREAM(p, v) _mm256_stream_ps(p, v)
 #include "instruction_set.h"
 #if defined(__clang__)
 #pragma clang attribute pop

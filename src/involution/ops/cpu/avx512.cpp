@@ -16,6 +16,7 @@
 #define INVOLUTION_WIDE_TILE 14
 #define INVOLUTION_WIDEN_FLOAT16(p) _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))
 #define INVOLUTION_NARROW_FLOAT16(p, v) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, v, _MM_FROUND_TO_NEAREST_INT))
+#define INVOLUTION_STREAM(p, v) _mm512_stream_ps(p, v)
 #include "instruction_set.h"
 #if defined(__clang__)
 #pragma clang attribute pop

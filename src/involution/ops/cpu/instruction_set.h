@@ -29,6 +29,7 @@ namespace {
 #include "bottleneck/pass.h"
 #include "bottleneck/schedule.h"
 #include "bottleneck/stem.h"
+#include "training/maps.h"
 #include "training/norms.h"
 #include "training/pointwise.h"
 

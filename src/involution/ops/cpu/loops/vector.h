@@ -23,6 +23,21 @@ inline void store(T* p, Vector<T> v) {
   *reinterpret_cast<typename VectorOf<T>::unaligned*>(p) = v;
 }
 
+// Store past the caches, to an address that is a multiple of a register. Other threads see it after `finish_streams`.
+inline void stream(float* p, Vector<float> v) {
+#if defined(INVOLUTION_STREAM)
+  INVOLUTION_STREAM(p, v);
+#else
+  store(p, v);
+#endif
+}
+
+inline void finish_streams() {
+#if defined(INVOLUTION_STREAM)
+  _mm_sfence();
+#endif
+}
+
 template <class T>
 inline Vector<T> broadcast(T value) {
   return value - Vector<T>{};  // one instruction, folded into the multiply-add that uses it

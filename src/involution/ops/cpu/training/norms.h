@@ -23,22 +23,28 @@ struct NormRows {
     return pixels;
   }
 
-  // f(position of the row, share) for all rows. The shares do not depend on the number of threads, so neither do sums.
+  WrittenRows written(const float* map) const { return {map, count, columns}; }
+
+  // f(position of the row, share, memory for a row) for all rows. The shares do not depend on the number of threads, so
+  // neither do sums.
   template <class F>
   void over(const F& f) const {
     Division::for_ranges(shares, grain, [&](int64_t begin, int64_t end) {
+      const Scratch<float> line(columns);
       for (int64_t share = begin; share < end; ++share)
-        for (int64_t row = count * share / shares; row < count * (share + 1) / shares; ++row) f(row * columns, share);
+        for (int64_t row = count * share / shares; row < count * (share + 1) / shares; ++row)
+          f(row * columns, share, line.data);
+      finish_streams();
     });
   }
 
-  // Two sums per channel, to which f(position, first, second) adds a row.
+  // Two sums per channel, to which f(position, first, second, memory for a row) adds a row.
   template <class F>
   void sum(double* totals, const F& f) const {
     const Scratch<float> sums(product(shares, 2, columns), true);
-    over([&](int64_t at, int64_t share) {
+    over([&](int64_t at, int64_t share, float* line) {
       float* const first = sums.data + share * 2 * columns;
-      f(at, first, first + columns);
+      f(at, first, first + columns, line);
     });
     for (int64_t k = 0; k < 2 * channels; ++k) totals[k] = 0;
     for (int64_t half = 0; half < 2 * shares; ++half)
@@ -81,7 +87,7 @@ inline void statistics(const Norm& n, const NormRows& rows) {
       estimate.data[c] += n.x[n.pixels * s / samples * n.channels + c] / samples;
   for (int64_t k = n.channels; k < rows.columns; ++k) estimate.data[k] = estimate.data[k - n.channels];
   const Scratch<double> totals(2 * n.channels);
-  rows.sum(totals.data, [&](int64_t at, float* __restrict first, float* __restrict second) {
+  rows.sum(totals.data, [&](int64_t at, float* __restrict first, float* __restrict second, float*) {
     const float *__restrict x = n.x + at, *__restrict center = estimate.data;
     for (int64_t k = 0; k < rows.columns; ++k) {
       const float d = x[k] - center[k];
@@ -98,15 +104,17 @@ inline void statistics(const Norm& n, const NormRows& rows) {
 template <bool Relu, bool Shortcut>
 void normalize(const Norm& n, const NormRows& rows) {
   const NormColumns columns(n, rows);
-  rows.over([&](int64_t at, int64_t) {
+  const WrittenRows written = rows.written(n.y);
+  rows.over([&](int64_t at, int64_t, float* line) {
     const float *__restrict x = n.x + at, *__restrict shortcut = Shortcut ? n.shortcut + at : nullptr;
     const float *__restrict mean = columns.mean, *__restrict scale = columns.scale, *__restrict bias = columns.bias;
-    float* __restrict y = n.y + at;
+    float* __restrict y = written.place(n.y + at, line);
     for (int64_t k = 0; k < rows.columns; ++k) {
       float value = (x[k] - mean[k]) * scale[k] + bias[k];
       if constexpr (Shortcut) value += shortcut[k];
       y[k] = Relu && value <= 0 ? 0 : value;  // a NaN stays
     }
+    written.put(n.y + at, y);
   });
 }
 
@@ -126,15 +134,18 @@ void backward(const Norm& n, const NormGrads& grads, const NormRows& rows) {
     return Relu && !Shortcut && (x - mean[k]) * scale[k] + bias[k] <= 0 ? 0 : grad;
   };
   const Scratch<double> totals(2 * n.channels);
-  rows.sum(totals.data, [&](int64_t at, float* __restrict first, float* __restrict second) {
+  const WrittenRows written_shortcut = rows.written(grads.shortcut), written_x = rows.written(grads.x);
+  rows.sum(totals.data, [&](int64_t at, float* __restrict first, float* __restrict second, float* line) {
     const float *__restrict x = n.x + at, *__restrict grad = grads.grad + at;
     const float* __restrict y = Shortcut ? n.y + at : nullptr;
-    float* __restrict shortcut = Shortcut ? grads.shortcut + at : nullptr;
+    float* __restrict shortcut = Shortcut ? written_shortcut.place(grads.shortcut + at, line) : nullptr;
+    prefetch(grad + kAhead, rows.columns);
     for (int64_t k = 0; k < rows.columns; ++k) {
       float g = before(grad[k], x[k], k);
       if constexpr (Shortcut) shortcut[k] = g = y[k] <= 0 ? 0 : g;
       first[k] += g, second[k] += g * (x[k] - mean[k]);
     }
+    if constexpr (Shortcut) written_shortcut.put(grads.shortcut + at, shortcut);
   });
   const Scratch<float> memory(product(2, rows.columns));
   float *__restrict slope = memory.data, *__restrict offset = slope + rows.columns;
@@ -147,11 +158,13 @@ void backward(const Norm& n, const NormGrads& grads, const NormRows& rows) {
   }
   for (int64_t k = n.channels; k < 2 * rows.columns; ++k)
     if (k % rows.columns >= n.channels) memory.data[k] = memory.data[k - n.channels];
-  rows.over([&](int64_t at, int64_t) {
+  rows.over([&](int64_t at, int64_t, float* line) {
     const float *__restrict x = n.x + at, *__restrict grad = (Shortcut ? grads.shortcut : grads.grad) + at;
-    float* __restrict grad_x = grads.x + at;
+    float* __restrict grad_x = written_x.place(grads.x + at, line);
+    prefetch(grad + kAhead, rows.columns);
     for (int64_t k = 0; k < rows.columns; ++k)
       grad_x[k] = scale[k] * (before(grad[k], x[k], k) - offset[k] - (x[k] - mean[k]) * slope[k]);
+    written_x.put(grads.x + at, grad_x);
   });
 }
 
