@@ -51,7 +51,7 @@ def _works(stage: Stage, batch: int, dry_run: bool) -> Iterator[tuple[str, Work]
     yield "involution, backward", partial(ops.involution2d_spanned_backward, t["grad"], t["x"], *span)
     wide, weight = images(batch, 4 * stage.channels, stage.side), torch.randn(stage.channels, 4 * stage.channels, 1, 1)
     yield "1x1 convolution", partial(ops.pointwise_conv, wide, weight)
-    gradients = partial(ops.pointwise_conv_backward, t["grad"], wide, weight, None, [True, True])
+    gradients = partial(ops.pointwise_conv_backward, t["grad"], wide, weight, None, 1, [True, True])
     yield "1x1 convolution, backward", gradients
     if not dry_run:
         network = involution.models.prepare(timm.create_model("rednet50").eval())

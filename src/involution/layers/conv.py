@@ -1,8 +1,8 @@
-"""1x1 convolutions as one operator, with the shortcut around them, in training on CPU; everywhere else, the module."""
+"""1x1 convolutions as one operator in training on CPU; everywhere else, the module."""
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +13,32 @@ from involution.ops.fused.pointwise import MULTIPLE, pointwise_conv
 
 
 def conv(module: nn.Module, x: Tensor) -> Tensor:
-    """Return module(x); see `conv_shortcut`."""
-    return conv_shortcut(module, x)[0]
-
-
-def conv_shortcut(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return module(x), and `x` for the shortcut.
+    """Return module(x).
 
     A 1x1 `nn.Conv2d` of stride 1 without bias, groups and hooks, whose numbers of channels are multiples of 16, is one
-    operator, `involution.ops.fused.pointwise`, if it trains in float32 on a CPU in channels-last memory. It adds the
-    gradient of the shortcut. Compiled and transformed calls, and those under autocast, run the module.
+    operator, `involution.ops.fused.pointwise`, if it trains in float32 on a CPU in channels-last memory. Compiled and
+    transformed calls, and those under autocast, run the module.
 
     Args:
         module: any module.
         x: [B, C, H, W].
     """
-    if is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.weight.shape[1]:
-        return pointwise_conv(x, module.weight)
-    return module(x), x
+    if fused_stride(module, x) != 1:
+        return module(x)
+    weight: Any = module.weight
+    return pointwise_conv(x, weight)[0]
 
 
-def _is_pointwise(module: Any) -> TypeGuard[nn.Conv2d]:
+def fused_stride(module: Any, x: Tensor) -> int:
+    """Return the stride s of a convolution that the operator computes from x[:, :, ::s, ::s], or 0 if there is none."""
+    fuses = is_eager() and _is_pointwise(module) and is_map(x) and x.shape[1] == module.weight.shape[1]
+    return module.stride[0] if fuses else 0
+
+
+def _is_pointwise(module: Any) -> bool:
     return (
         type(module) is nn.Conv2d
-        and module.stride == (1, 1)
+        and module.stride[0] == module.stride[1]
         and module.padding in ((0, 0), "same", "valid")
         and module.groups == 1
         and module.bias is None

@@ -22,12 +22,13 @@ class NormActSequential(nn.Sequential):
                 input = module(input)
             return input
         elif self.training:
-            return _forward(list(self), input)
+            return forward(list(self), input)
         else:
             return super().forward(input)
 
 
-def _forward(modules: list[nn.Module], x: Tensor) -> Tensor:
+def forward(modules: list[nn.Module], x: Tensor) -> Tensor:
+    """Call the modules one after the other, as `NormActSequential` does."""
     while modules:
         module = modules.pop(0)
         if isinstance(module, nn.BatchNorm2d):

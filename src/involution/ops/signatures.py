@@ -34,7 +34,7 @@ SIGNATURES = {
     ),
     "pointwise_conv": "(Tensor x, Tensor weight) -> Tensor",
     "pointwise_conv_backward": (
-        "(Tensor grad, Tensor x, Tensor weight, Tensor? grad_shortcut, bool[2] output_mask)"
+        "(Tensor grad, Tensor x, Tensor weight, Tensor? grad_shortcut, int shortcut_stride, bool[2] output_mask)"
         " -> (Tensor grad_x, Tensor grad_weight)"
     ),
     "bottleneck": f"(Tensor x, {_BLOCK}, int[2] stride, int[2] dilation, bool projection) -> Tensor",

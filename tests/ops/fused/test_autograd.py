@@ -12,6 +12,10 @@ OPERATORS = {
         lambda x, shortcut, weight, bias: pointwise_conv(x, weight),
         lambda x, shortcut, weight, bias: (F.conv2d(x, weight), x),
     ),
+    "1x1 convolution and strided shortcut": (
+        lambda x, shortcut, weight, bias: pointwise_conv(x, weight, 2),
+        lambda x, shortcut, weight, bias: (F.conv2d(x, weight), x[:, :, ::2, ::2]),
+    ),
     "norm": (
         lambda x, shortcut, weight, bias: batch_norm(x, None, bias + 2, bias, 1e-5, True)[:1],
         lambda x, shortcut, weight, bias: (composition(x, None, bias + 2, bias, 1e-5, True),),

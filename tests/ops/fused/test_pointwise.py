@@ -35,6 +35,8 @@ SHAPES = [
     (32, 64, (2, 29, 31)),
     (272, 528, (1, 9, 15)),  # parts of 256 channels and a rest, on either side
     (512, 512, (2, 8, 9)),  # a weight that does not stay in cache
+    (16, 64, (1, 257, 256)),  # an output that no cache holds
+    (64, 16, (1, 257, 256)),  # such a gradient of the input
 ]
 
 
@@ -99,35 +101,42 @@ def test_registration_and_reference():
     ops, checks = torch.ops.involution, ("test_schema", "test_faketensor")
     torch.library.opcheck(ops.pointwise_conv.default, (x, weight), test_utils=checks)
     torch.testing.assert_close(pointwise._reference(x, weight), ops.pointwise_conv(x, weight))
+    shortcut = x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
     for mask in ([True, True], [True, False], [False, True]):
-        arguments = (grad, x, weight, x if mask[0] else None, mask)
+        arguments = (grad, x, weight, shortcut if mask[0] else None, 2, mask)
         torch.library.opcheck(ops.pointwise_conv_backward.default, arguments, test_utils=checks)
         got, expected = pointwise._reference_backward(*arguments), ops.pointwise_conv_backward(*arguments)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def formula(x, weight):
-    return F.conv2d(x, weight), x
+def formula(x, weight, stride=1):
+    return F.conv2d(x, weight), x[:, :, ::stride, ::stride]
 
 
-@pytest.mark.parametrize("size", [(2, 3, 5), (3, 7, 6)])
-def test_the_gradient_of_a_shortcut_is_added(size):
-    x, weight, grad = drawn(48, 80, size)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(2, 3, 5), (3, 7, 6), (1, 1, 1), (1, 257, 256)])
+def test_the_gradient_of_a_shortcut_is_added(size, stride):
+    x, weight, grad = drawn(64, 80, size)
     leaves, exact = ([value.to(dtype).requires_grad_() for value in (x, weight)] for dtype in (None, torch.float64))
+    outputs = pointwise_conv(*leaves, stride)
+    assert torch.equal(outputs[1], formula(x, weight, stride)[1])
+    shortcut = outputs[1].detach().flip(1)
 
     def grads(outputs, inputs, shortcut):
         y, same = outputs
-        return torch.autograd.grad([y, same], inputs, [grad.to(y), shortcut.to(y)])
+        return torch.autograd.grad([y, same], inputs, [grad.to(y), shortcut.to(y)], retain_graph=True)
 
-    for shortcut in (x.flip(1), x.flip(1).contiguous()):  # of either memory format
-        expected = grads(formula(*exact), exact, shortcut)
-        for got, true in zip(grads(pointwise_conv(*leaves), leaves, shortcut), expected, strict=True):
+    for given in (shortcut, shortcut.contiguous()):  # of either memory format
+        expected = grads(formula(*exact, stride), exact, given)
+        for got, true in zip(grads(outputs, leaves, given), expected, strict=True):
             assert near(got, true)
-    (alone,) = torch.autograd.grad(pointwise_conv(*leaves)[1], leaves[0], x)
-    assert torch.equal(alone, x)
+    (alone,) = torch.autograd.grad(outputs[1], leaves[0], shortcut)
+    (true,) = torch.autograd.grad(formula(*exact, stride)[1], exact[0], shortcut.double())
+    assert torch.equal(alone.double(), true)
 
 
-def test_second_derivative():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_second_derivative(stride):
     x, weight, _ = drawn(16, 16, (2, 3, 2))
     leaves, exact = ([value.to(dtype).requires_grad_() for value in (x, weight)] for dtype in (None, torch.float64))
 
@@ -136,9 +145,19 @@ def test_second_derivative():
         (grad,) = torch.autograd.grad(y.square().sum() + same.pow(3).sum(), inputs[0], create_graph=True)
         return torch.autograd.grad(grad.square().sum(), inputs)
 
-    expected = penalty(formula(*exact), exact)
-    for a, b in zip(penalty(pointwise_conv(*leaves), leaves), expected, strict=True):
+    expected = penalty(formula(*exact, stride), exact)
+    for a, b in zip(penalty(pointwise_conv(*leaves, stride), leaves), expected, strict=True):
         assert near(a, b, 1e-5)
+
+
+@pytest.mark.skipif(not eager._compiled, reason="the checks of the C++ extension")
+@pytest.mark.parametrize(
+    ("stride", "message"), [(0, "shortcut_stride: expected at least 1, got 0"), (2, "grad_shortcut: expected .* 2, 3")]
+)
+def test_the_gradient_of_a_shortcut_is_checked(stride, message):
+    x, weight, grad = drawn(16, 32, (1, 4, 5))
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.involution.pointwise_conv_backward(grad, x, weight, x, stride, [True, True])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import torch
 from timm.layers import DropPath, calculate_drop_path_rates, get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
-from involution.layers.conv import conv, conv_shortcut
+from involution.layers.conv import conv
 from involution.layers.norm import NormActSequential, norm_act
+from involution.layers.shortcut import conv_shortcut
 from involution.models.skeleton.stages import Stages, initialize, scale_widths
 
 Layer = Callable[..., nn.Module]
@@ -66,10 +67,10 @@ class Bottleneck(nn.Module):
             y = self.act2(self.bn2(self.conv2(y)))
             return self.act3(self.drop_path(self.bn3(self.conv3(y))).add_(self.downsample(x)))
         else:
-            y, shortcut = conv_shortcut(self.conv1, x)
+            y, shortcut = conv_shortcut(self.conv1, self.downsample, x)
             y = norm_act(y, self.bn1, self.act1)
             y = norm_act(self.conv2(y), self.bn2, self.act2)
-            return norm_act(conv(self.conv3, y), self.bn3, self.act3, self.downsample(shortcut), self.drop_path)
+            return norm_act(conv(self.conv3, y), self.bn3, self.act3, shortcut, self.drop_path)
 
 
 class Trunk(Stages):

@@ -62,14 +62,15 @@ struct NormGrads {
   float *x, *shortcut, *weight, *bias;
 };
 
-// A 1x1 convolution: y[pixel][n] = sum over k of x[pixel][k] * weight[k * weight_depth + n * weight_column]. The gradient
-// of x has the same form, and that of the weight sums over pixels.
+// A 1x1 convolution: y[pixel][n] = sum over k of x[pixel][k] * weight[k * weight_depth + n * weight_column], plus the addend
+// of the pixel. The gradient of x has the same form, and that of the weight sums over pixels.
 struct Pointwise {
   int64_t pixels, depth, columns;
   const float *x, *weight;
   int64_t weight_depth, weight_column;
-  const float* addend;  // of y; null: none
   float* y;
+  const float* addend;  // null: none
+  int64_t height, width, stride;  // of y; addends are those of every stride-th pixel in rows and columns
 };
 struct PointwiseWeight {
   int64_t pixels, inputs, outputs;

@@ -93,21 +93,26 @@ Tensor pointwise_conv(const Tensor& x, const Tensor& weight) {
 }
 
 std::tuple<Tensor, Tensor> pointwise_conv_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
-                                                   const MaybeTensor grad_shortcut, const std::vector<bool> output_mask) {
+                                                   const MaybeTensor grad_shortcut, int64_t shortcut_stride,
+                                                   const std::vector<bool> output_mask) {
+  check(shortcut_stride > 0, "shortcut_stride: expected at least 1, got ", shortcut_stride);
   check(output_mask.size() == 2, "output_mask: expected 2 values, got ", output_mask.size());
   PointwiseWeight conv{};
   conv.x = map_of("x", x);
   const float* const weights = weight_of(x, weight);
   conv.pixels = x.size(0) * x.size(2) * x.size(3), conv.inputs = x.size(1), conv.outputs = weight.size(0);
   conv.grad = numbers("grad", grad, {x.size(0), conv.outputs, x.size(2), x.size(3)});
-  const float* const shortcut = grad_shortcut ? numbers("grad_shortcut", *grad_shortcut, sizes_of(x)) : nullptr;
+  const auto strided = [&](int64_t size) { return (size - 1) / shortcut_stride + 1; };
+  const Ints shortcut_sizes{x.size(0), conv.inputs, strided(x.size(2)), strided(x.size(3))};
+  const float* const shortcut = grad_shortcut ? numbers("grad_shortcut", *grad_shortcut, shortcut_sizes) : nullptr;
   const Tensor grad_x = output_mask[0] ? empty_map(x, conv.inputs) : empty_vector(x, 0);
   const Tensor grad_weight = output_mask[1] ? empty_strided(x, sizes_of(weight), {weight.strides().begin(), weight.strides().end()})
                                             : empty_vector(x, 0);
   conv.grad_weight = data(grad_weight);
   run([&](const InstructionSet& set) {
     if (output_mask[0])
-      set.pointwise({conv.pixels, conv.outputs, conv.inputs, conv.grad, weights, conv.inputs, 1, shortcut, data(grad_x)});
+      set.pointwise({conv.pixels, conv.outputs, conv.inputs, conv.grad, weights, conv.inputs, 1, data(grad_x), shortcut,
+                     x.size(2), x.size(3), shortcut_stride});
     if (output_mask[1]) set.pointwise_weight(conv);
   });
   return {grad_x, grad_weight};

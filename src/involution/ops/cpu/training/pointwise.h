@@ -27,19 +27,32 @@ inline void pack(const Pointwise& conv, float* panels) {
   });
 }
 
+// The addend of a pixel, or null.
+inline const float* addend(const Pointwise& conv, int64_t pixel) {
+  if (!conv.addend || conv.stride == 1) return conv.addend ? conv.addend + pixel * conv.columns : nullptr;
+  const int64_t row = pixel / conv.width, w = pixel % conv.width, b = row / conv.height, h = row % conv.height;
+  if (h % conv.stride || w % conv.stride) return nullptr;
+  const int64_t rows = ceil_div(conv.height, conv.stride), columns = ceil_div(conv.width, conv.stride);
+  return conv.addend + ((b * rows + h / conv.stride) * columns + w / conv.stride) * conv.columns;
+}
+
 // The tiles [begin, end) of pixels.
 inline void multiply_tiles(const Pointwise& conv, const float* panels, int64_t begin, int64_t end) {
   using M = Widened<float>;
   constexpr int L = lanes<float>, tile = Operand<M>::tile, line = Operand<M>::line;
   const int64_t count = ceil_div(conv.columns, kPanelColumns), panel_size = kPanelColumns * conv.depth;
+  const WrittenRows out(conv.y, conv.pixels, conv.columns);
   const bool streams = count * panel_size * int64_t(sizeof(float)) >= kCachedWeights;
   const Scratch<float> memory(kTilesTogether * tile * conv.depth), sums(tile * kPanelColumns);
   const Operand<M> operand{memory.data, conv.depth};
+  const float* addends[kTilesTogether * tile];
   for (int64_t t = begin; t < end; t += kTilesTogether) {
     const int64_t first = t * tile, pixels = least(least(end, t + kTilesTogether) * tile, conv.pixels) - first;
     const float* const x = conv.x + first * conv.depth;
-    for (int64_t p = 0; p < pixels; ++p)
+    for (int64_t p = 0; p < pixels; ++p) {
+      addends[p] = addend(conv, first + p);
       for (int64_t k = 0; k < conv.depth; k += L) store(operand.at(p, k), load(x + p * conv.depth + k));
+    }
     // Each product prefetches a share of the next panel, if the weight does not stay in cache, or else of the next pixels.
     Upcoming next_pixels{reinterpret_cast<const char*>(x + pixels * conv.depth), ceil_div(tile, count)};
     if (t + kTilesTogether >= end) next_pixels.lines = 0;
@@ -53,20 +66,21 @@ inline void multiply_tiles(const Pointwise& conv, const float* panels, int64_t b
         const int64_t to = (first + p) * conv.columns + n, some = least(tile, pixels - p);
         for (int64_t i = 0; i < some; ++i)
           for (int64_t c = 0; c < columns; c += line) {
-            __builtin_prefetch(conv.y + to + i * conv.columns + c, 1);
-            if (conv.addend) __builtin_prefetch(conv.addend + to + i * conv.columns + c);
+            if (!out.past) __builtin_prefetch(conv.y + to + i * conv.columns + c, 1);
+            if (addends[p + i]) __builtin_prefetch(addends[p + i] + n + c);
           }
         M::multiply({operand.at(p, 0), 0}, panel, conv.depth, some, columns, sums.data, upcoming);
         upcoming.weights += upcoming.lines * conv.depth / line * 64;
         for (int64_t i = 0; i < some; ++i)
           for (int64_t c = 0; c < columns; c += L) {
             Vector<float> sum = load(sums.data + i * kPanelColumns + c);
-            if (conv.addend) sum += load(conv.addend + to + i * conv.columns + c);
-            store(conv.y + to + i * conv.columns + c, sum);
+            if (addends[p + i]) sum += load(addends[p + i] + n + c);
+            out.put(conv.y + to + i * conv.columns + c, sum);
           }
       }
     }
   }
+  finish_streams();
 }
 
 inline void pointwise(const Pointwise& conv) {
@@ -82,6 +96,7 @@ inline void pointwise(const Pointwise& conv) {
 // The gradient of the weight is divided into parts of at most kSide channels on either side, so that the copies and the
 // sums of a part stay in the second cache. With more threads than parts, a part has several shares of the pixels.
 constexpr int64_t kSide = 256, kDepth = 128;  // kDepth: pixels per pass over the sums of a part
+constexpr int64_t kInPlace = 512;             // channels up to which the cache holds the gradient of kDepth pixels in place
 constexpr int kSumRows = kRegister == 64 ? 8 : 4, kSumRegisters = 2, kSumColumns = kSumRegisters * lanes<float>;
 
 // Panels [channels / Columns][kDepth + 2][Columns] of some pixels. Without the two more rows, the lines of one pixel would
@@ -100,11 +115,11 @@ struct PixelPanels {
   }
 };
 
-// sums[m][n] += sum over the pixels of grad[pixel][m] * x[pixel][n]
-INVOLUTION_LOOP void add_products(const float* grad, const float* x, int64_t pixels, float* sums) {
+// sums[m][n] += sum over the pixels of grad[pixel][m] * x[pixel][n]; the pixels of grad are `step` apart
+INVOLUTION_LOOP void add_products(const float* grad, int64_t step, const float* x, int64_t pixels, float* sums) {
   constexpr int L = lanes<float>;
   Vector<float> sum[kSumRows][kSumRegisters] = {};  // from 0: rounds less than if all pixels were added to one sum
-  for (int64_t p = 0; p < pixels; ++p, grad += kSumRows, x += kSumColumns) {
+  for (int64_t p = 0; p < pixels; ++p, grad += step, x += kSumColumns) {
     Vector<float> row[kSumRegisters];
     unroll<kSumRegisters>([&](auto n) { row[n] = load(x + n * L); });
     unroll<kSumRows>([&](auto m) {
@@ -153,28 +168,26 @@ struct WeightGradient {
     const int64_t in = part % ins * kSide, inputs = least(kSide, conv.inputs - in);
     const int64_t panels = ceil_div(inputs, kSumColumns), products = panels * (outputs / kSumRows);
     const int64_t end = conv.pixels * (share + 1) / shares;
+    const bool in_place = conv.outputs <= kInPlace;
     float* const sums = sums_of(part, share);
     __builtin_memset(sums, 0, panels * kSumColumns * kSide * sizeof(float));
     for (int64_t p = conv.pixels * share / shares; p < end; p += kDepth) {
       const int64_t pixels = least(kDepth, end - p), ahead = least(kDepth, end - p - pixels);
       const float *grad = conv.grad + p * conv.outputs + out, *x = conv.x + p * conv.inputs + in;
-      grads.copy(grad, conv.outputs, pixels, outputs);
+      const float *next_grad = grad + pixels * conv.outputs, *next_x = x + pixels * conv.inputs;
+      if (!in_place) grads.copy(grad, conv.outputs, pixels, outputs);
       values.copy(x, conv.inputs, pixels, inputs);
-      grad += pixels * conv.outputs, x += pixels * conv.inputs;
       int64_t done = 0;
       for (int64_t n = 0; n < inputs; n += kSumColumns)
         for (int64_t m = 0; m < outputs; m += kSumRows, ++done) {
           for (int64_t row = ahead * done / products; row < ahead * (done + 1) / products; ++row) {
-            prefetch_row(grad + row * conv.outputs, outputs);
-            prefetch_row(x + row * conv.inputs, inputs);
+            prefetch(next_grad + row * conv.outputs, outputs);
+            prefetch(next_x + row * conv.inputs, inputs);
           }
-          add_products(grads.at(m), values.at(n), pixels, sums + n * kSide + m * kSumColumns);
+          add_products(in_place ? grad + m : grads.at(m), in_place ? conv.outputs : kSumRows, values.at(n), pixels,
+                       sums + n * kSide + m * kSumColumns);
         }
     }
-  }
-
-  static void prefetch_row(const float* row, int64_t count) {
-    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(row + i, 0, 2);
   }
 
   // Add the shares, in a fixed order, for kSumColumns inputs from n on.
