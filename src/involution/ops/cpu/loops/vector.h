@@ -149,12 +149,15 @@ inline Vector<T> sum_lanes(Vector<T>* rows) {
   }
 }
 
+// The lanes i + Half, so that a register is added to its other half.
+template <class T, int Half>
+struct Rotated {
+  static constexpr int lane(int i) { return (i + Half) % lanes<T>; }
+};
+
 // The sum of all lanes of one register.
-template <class T>
-inline T sum(const Vector<T>& v) {
-  T parts[lanes<T>];
-  store(parts, v);
-  for (int half = lanes<T> / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
-  return parts[0];
+template <class T, int Half = lanes<T> / 2>
+inline T sum(Vector<T> v) {
+  if constexpr (Half) return sum<T, Half / 2>(v + pick<T, Rotated<T, Half>>(v, v));
+  else return v[0];
 }

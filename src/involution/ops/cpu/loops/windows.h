@@ -107,10 +107,11 @@ INVOLUTION_LOOP void grad_kernel_pixel(const T* const* columns, int64_t offset, 
     store(out + t, sum_lanes<T>(rows));
   }
   if (taps - t > 2) {
-    Vector<T> rows[L] = {};
-    for (int64_t i = 0; t + i < taps; ++i) rows[i] = products(t + i);
-    const Vector<T> sums = sum_lanes<T>(rows);
-    for (int64_t i = 0; t + i < taps; ++i) out[t + i] = sums[i];
+    Vector<T> rows[L];
+    unroll<L>([&](auto i) { rows[i] = t + i < taps ? products(t + i) : Vector<T>{}; });
+    T sums[L];
+    store(sums, sum_lanes<T>(rows));
+    copy_some<L / 2>(out + t, sums, taps - t);
   } else {
     for (; t < taps; ++t) out[t] = sum<T>(products(t));
   }
