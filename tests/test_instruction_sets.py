@@ -16,10 +16,11 @@ FILES = (
     "ops/fused/test_pointwise.py",
     "family/test_axes.py",
     "family/test_softmax.py",
+    "family/test_ska.py",
 )
 BLOCKS = "test_bottleneck and drawn and not many"
 BFLOAT16 = "test_bottleneck and drawn and bfloat16"  # the instructions of the extensions
-FAMILY = "(test_axes or test_softmax) and values"
+FAMILY = "(test_axes or test_softmax or test_ska) and values"
 VALUES = f"test_operators and (values or strides) or test_pointwise and output or {FAMILY} or {BLOCKS}"
 SETS = {
     "reference": f"test_operators and (registration or empty) or {FAMILY} or {BLOCKS}",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from involution.ops import involution1d, involution2d
 from involution.ops.autograd import call
-from involution.ops.axes import merge_channels
-from involution.ops.geometry import Geometry, check_map, plan_involution, remembered
+from involution.ops.geometry import check_map, plan_involution, remembered
+
+_ska = torch.ops.involution.ska.default
 
 
 def ska(x: Tensor, w: Tensor) -> Tensor:
@@ -34,24 +36,20 @@ def ska(x: Tensor, w: Tensor) -> Tensor:
     >>> ska(torch.rand(1, 32, 7, 7), torch.rand(1, 4, 9, 7, 7)).shape
     torch.Size([1, 32, 7, 7])
     """
-    map_size, kernel_size, geometry = _plan_ska((x, w))
-    y = call(torch.ops.involution.involution2d.default, x.view(map_size), w.view(kernel_size), *geometry)
-    return merge_channels(y)
+    _check_ska((x, w))
+    return cast(Tensor, call(_ska, x, w))
 
 
 @remembered
-def _plan_ska(tensors: tuple[Tensor, Tensor]) -> tuple[list[int], list[int], Geometry]:
-    """Return the sizes of x and w as the operator takes interleaved groups, and the geometry.
-
-    One lookup and one operator: the smallest maps of LSNet take less time than the steps of `involution2d`.
-    """
+def _check_ska(tensors: tuple[Tensor, Tensor]) -> bool:
     x, w = tensors
     if w.dim() != 5:
         raise ValueError(f"w: expected [B, G, K*K, H, W], got shape {list(w.shape)}")
-    batch, groups, taps, height, width = w.shape
-    kernel_size = [batch, groups, *2 * [_side("w", taps)], height, width]
-    geometry, _ = plan_involution((x, w.view(kernel_size)), 2, 1, "same", 1, 1)
-    return [batch, x.shape[1] // groups, groups, *x.shape[2:]], kernel_size, geometry
+    side = isqrt(w.shape[2])
+    if side * side != w.shape[2]:
+        raise ValueError(f"w: expected a square number of taps, K*K, got {w.shape[2]}")
+    plan_involution((x, w.unflatten(2, (side, side))), 2, 1, "same", 1, 1)
+    return True
 
 
 def dynamic_conv1d(x: Tensor, weight: Tensor, padding_l: int | None = None, softmax: bool = False) -> Tensor:
@@ -121,10 +119,3 @@ def predict_kernels(frames: Tensor, core: Tensor, kernel_size: int, softmax: boo
         raise ValueError(f"core: expected {shared} or {shared * colours} channels, got {core.shape[1]}")
     kernel = core.unflatten(1, (count, kernel_size, kernel_size, -1)).flatten(0, 1).movedim(3, 1)
     return involution2d(burst.flatten(0, 1), kernel, softmax=softmax).view(frames.shape)
-
-
-def _side(name: str, taps: int) -> int:
-    side = isqrt(taps)
-    if side * side != taps:
-        raise ValueError(f"{name}: expected a square number of taps, K*K, got {taps}")
-    return side

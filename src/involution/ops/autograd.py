@@ -18,7 +18,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from involution.ops import schema, softmax, spanned
+from involution.ops import axes, schema, softmax, spanned
 
 _ops = torch.ops.involution
 _transformed = torch._C._are_functorch_transforms_active
@@ -167,12 +167,17 @@ def _register(name: str, tensors: int, backward_formula: Backward, tangent_formu
     schema.LIBRARY.impl(name, kernel, "Autograd", with_keyset=True)
 
 
-def _spanned_backward(keyset: Any, *args: Any) -> Any:
-    # Derivatives of higher order are rarely needed and long to write: differentiate the steps.
-    tensors = args[:5]
-    if _differentiated(tensors) or (_may_be_dual() and any(map(_has_tangent, tensors))):
-        return spanned.involution2d_spanned_backward(*args)
-    return _below(_ops.involution2d_spanned_backward.default, keyset, args)
+def _register_steps(name: str, tensors: int, steps: Callable[..., Any]) -> None:
+    """Register the derivatives of the operator `name` as those of the `steps` that it computes at once."""
+    op = getattr(_ops, name).default
+
+    def kernel(keyset: Any, *args: Any) -> Any:
+        given = args[:tensors]
+        if _differentiated(given) or (_may_be_dual() and any(map(_has_tangent, given))):
+            return steps(*args)
+        return _below(op, keyset, args)
+
+    schema.LIBRARY.impl(name, kernel, "Autograd", with_keyset=True)
 
 
 _register("involution2d", 2, _backward_y, _tangent)
@@ -180,4 +185,6 @@ _register("involution2d_softmax", 2, _backward_softmax, _tangent_softmax)
 _register("involution2d_grad_x", 2, _backward_grad_x, _tangent)
 _register("involution2d_grad_kernel", 2, _backward_grad_kernel, _tangent)
 _register("involution2d_spanned", 4, _backward_spanned, _tangent_spanned)
-schema.LIBRARY.impl("involution2d_spanned_backward", _spanned_backward, "Autograd", with_keyset=True)
+# Derivatives of higher order are rarely needed and long to write.
+_register_steps("involution2d_spanned_backward", 5, spanned.involution2d_spanned_backward)
+_register_steps("ska", 2, axes.ska)

@@ -13,7 +13,9 @@ where the output has the pixels of the kernel, [Ho, Wo] or [Ho, Sh, Wo, Sw].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 
+import torch
 from torch import Tensor
 
 Ints = Sequence[int]
@@ -49,3 +51,11 @@ def split_pixels(t: Tensor, scale: Ints) -> Tensor:
 def merge_pixels(t: Tensor) -> Tensor:
     """Undo `split_pixels`."""
     return t.flatten(-2).flatten(-3, -2)
+
+
+def ska(x: Tensor, w: Tensor) -> Tensor:
+    """Return `involution2d` of interleaved groups with kernels [B, G, K·K, H, W], which keeps the size of `x`."""
+    side = isqrt(w.shape[2])
+    geometry = [1, 1], [(side - 1) // 2] * 2, [1, 1]
+    kernel = w.unflatten(2, (side, side))
+    return merge_channels(torch.ops.involution.involution2d(split_channels(x, w.shape[1]), kernel, *geometry))

@@ -38,6 +38,11 @@ def empty_y(x: Tensor, kernel: Tensor, *_: Any) -> Tensor:
     return empty_like(x, [*x.shape[:-2], *kernel.shape[4:]], kernel.dim() - 4)
 
 
+def empty_ska(x: Tensor, w: Tensor) -> Tensor:
+    """Allocate the output of `ska`."""
+    return empty_like(x, x.shape)
+
+
 def empty_grad_x(grad: Tensor, kernel: Tensor, size: Ints, *_: Any) -> Tensor:
     """Allocate the output of `involution2d_grad_x`."""
     return empty_like(grad, [*grad.shape[: lead(grad)], *size], 2)

@@ -9,6 +9,9 @@ Two operators compute ∂T/∂g from what kernels are made of, so that an implem
 memory. `involution2d_softmax` takes scores, of which the softmax over the window is the kernel. The *spanned*
 involution takes the reduced features and the weight of the generator's last convolution; the kernels are K·K·G/C times
 as large as the feature map.
+
+`ska` is `involution2d` with the arguments of small kernel aggregation: the smallest maps of LSNet take less time than
+views and lists of numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from involution.ops import cpu, layout, reference, softmax, spanned
+from involution.ops import axes, cpu, layout, reference, softmax, spanned
 from involution.ops.signatures import SIGNATURES
 
 Ints = Sequence[int]
@@ -38,6 +41,10 @@ def _multiply_adds(y: Ints, window: Ints) -> int:
 
 def _flops_y(x: Ints, kernel: Ints, *_: Any, **__: Any) -> int:
     return 2 * _multiply_adds([*x[:-2], *kernel[4:]], kernel[2:4])
+
+
+def _flops_ska(x: Ints, w: Ints, **_: Any) -> int:
+    return 2 * _multiply_adds(x, [w[2], 1])
 
 
 def _flops_grad_x(grad: Ints, kernel: Ints, *_: Any, **__: Any) -> int:
@@ -144,6 +151,7 @@ _register(
     _flops_y,
     autocast_dtype=lambda device: torch.float32,  # as for a softmax
 )
+_register("ska", axes.ska, layout.empty_ska, _flops_ska)
 _register("involution2d_grad_x", reference.involution2d_grad_x, layout.empty_grad_x, _flops_grad_x)
 _register("involution2d_grad_kernel", reference.involution2d_grad_kernel, layout.empty_grad_kernel, _flops_grad_kernel)
 _register("involution2d_spanned", spanned.involution2d_spanned, layout.empty_spanned, _flops_spanned)

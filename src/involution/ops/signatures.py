@@ -17,6 +17,7 @@ _MASK = "bool[4] output_mask=[True, True, True, True]"
 SIGNATURES = {
     "involution2d": f"(Tensor x, Tensor kernel, {_GEOMETRY}) -> Tensor",
     "involution2d_softmax": f"(Tensor x, Tensor scores, {_GEOMETRY}) -> Tensor",
+    "ska": "(Tensor x, Tensor w) -> Tensor",
     "involution2d_grad_x": f"(Tensor grad, Tensor kernel, SymInt[2] size, {_GEOMETRY}) -> Tensor",
     "involution2d_grad_kernel": f"(Tensor grad, Tensor x, SymInt groups, SymInt[2] window, {_GEOMETRY}) -> Tensor",
     "involution2d_spanned": f"(Tensor x, {_SPAN}, {_GEOMETRY}) -> Tensor",

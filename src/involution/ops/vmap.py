@@ -1,7 +1,7 @@
 """`torch.vmap` of the operators: the mapped dimension joins the batch, or the channels that share a kernel.
 
 The spanned operators run as their two steps, each mapped by its own rule: the weight may be mapped too, and it has a
-gradient for every mapped sample.
+gradient for every mapped sample. `ska` runs as `involution2d`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from involution.ops import schema, spanned
+from involution.ops import axes, schema, spanned
 
 _ops = torch.ops.involution
 Dims = tuple[int | None, ...]
@@ -58,3 +58,4 @@ for _name, _rule in {
     torch.library.register_vmap(f"involution::{_name}", _rule(getattr(_ops, _name)), lib=schema.LIBRARY)
 schema.LIBRARY.impl("involution2d_spanned", spanned.involution2d_spanned, "FuncTorchBatched")
 schema.LIBRARY.impl("involution2d_spanned_backward", spanned.involution2d_spanned_backward, "FuncTorchBatched")
+schema.LIBRARY.impl("ska", axes.ska, "FuncTorchBatched")

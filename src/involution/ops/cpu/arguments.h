@@ -75,6 +75,14 @@ Image kernel_image(const Tensor& t, Tensor& owner) {
   return image;
 }
 
+// [B, G, K·K, H, W] as the kernels of small kernel aggregation.
+Image ska_image(const Tensor& t, Tensor& owner) {
+  owner = Axis(t, 1, 3).regular ? t : compact(t);
+  const Axis taps(owner, 1, 3);
+  return {owner.data_ptr(), dtype("w", t), t.size(0),   taps.size,       t.size(3),
+          t.size(4),        owner.stride(0), taps.stride, owner.stride(3), owner.stride(4)};
+}
+
 // [B, *channels, *pixels], channels last if those of the feature map `like` are densest in memory: the rule of layout.py.
 Tensor empty(const Tensor& like, const Ints& sizes, size_t pixels = 2) {
   const bool channels_last = like.stride(lead(like) - 1) == 1 && !like.is_contiguous();

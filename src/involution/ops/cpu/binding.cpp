@@ -98,6 +98,28 @@ Tensor involution2d_softmax(const Tensor& x, const Tensor& scores, const Ints st
   return aggregate(x, scores, stride, padding, dilation, true);
 }
 
+// `involution2d` of interleaved groups with few arguments: small maps take less time than the conversion of more.
+Tensor ska(const Tensor& x, const Tensor& w) {
+  check_like("w", w, "x", x);
+  check(w.dim() == 5, "w: expected [B, G, K*K, H, W], got shape ", Shape(w));
+  const int64_t channels = x.dim() == 4 ? x.size(1) : 0, groups = w.size(1), taps = w.size(2);
+  int64_t side = 1;
+  while (side * side < taps && side * side < kLargest) ++side;
+  check(side * side == taps, "w: expected a square number of taps, K*K, got ", taps);
+  check(groups > 0 && channels % groups == 0, "w: expected groups G that divide the ", channels,
+        " channels of x, got G = ", groups);
+  Tensor owner;
+  const Image from = image("x", x), kernel = ska_image(w, owner);
+  check(kernel.batch == from.batch && kernel.height == from.height && kernel.width == from.width,
+        "w: expected the batch size, rows and columns of x, ", Shape(x), ", got shape ", Shape(w));
+  const int64_t front = (side - 1) / 2;
+  Window window{groups, side, side, 1, 1, front, front, 1, 1};
+  window.interleaved = groups > 1 && channels > groups;
+  const Tensor y = empty(x, {x.sizes().begin(), x.sizes().end()});
+  if (y.numel()) run([&](const InstructionSet& set) { set.forward(from, kernel, window, image("y", y)); });
+  return y;
+}
+
 Tensor involution2d_grad_x(const Tensor& grad, const Tensor& kernel, const Ints size, const Ints stride,
                            const Ints padding, const Ints dilation) {
   check_like("kernel", kernel, "grad", grad);
@@ -212,6 +234,7 @@ STABLE_TORCH_LIBRARY_IMPL(involution, CompositeExplicitAutograd, library) {
 STABLE_TORCH_LIBRARY_IMPL(involution, CPU, library) {
   library.impl("involution2d", TORCH_BOX(&involution::involution2d));
   library.impl("involution2d_softmax", TORCH_BOX(&involution::involution2d_softmax));
+  library.impl("ska", TORCH_BOX(&involution::ska));
   library.impl("involution2d_grad_x", TORCH_BOX(&involution::involution2d_grad_x));
   library.impl("involution2d_grad_kernel", TORCH_BOX(&involution::involution2d_grad_kernel));
   library.impl("involution2d_spanned", TORCH_BOX(&involution::involution2d_spanned));
