@@ -23,6 +23,11 @@ def block(stride=2, **options):
     return nn.Conv2d(16, 32, 1, bias=False), NormActSequential(projection, nn.BatchNorm2d(48))
 
 
+def strided_again(modules, stride):
+    modules[1][0].stride = stride
+    return modules
+
+
 def hooked(modules):
     modules[1].register_forward_hook(lambda module, inputs, y: 2 * y)
     return modules
@@ -33,6 +38,7 @@ CASES = {  # the modules, and the convolutions that are the operator
     "projection": (lambda: block(1), 2),
     "strided projection": (block, 2),
     "stride of 3": (lambda: block(3), 2),
+    "a number in place of the stride": (lambda: strided_again(block(), 3), 1),
     "two strides": (lambda: block((1, 2)), 1),
     "window": (lambda: block(kernel_size=3, padding=1), 1),
     "bias": (lambda: block(bias=True), 1),

@@ -38,7 +38,8 @@ def fused_stride(module: Any, x: Tensor) -> int:
 def _is_pointwise(module: Any) -> bool:
     return (
         type(module) is nn.Conv2d
-        and module.stride[0] == module.stride[1]
+        and isinstance(module.stride, tuple)  # may have been replaced by a number
+        and len(set(module.stride)) == 1
         and module.padding in ((0, 0), "same", "valid")
         and module.groups == 1
         and module.bias is None
