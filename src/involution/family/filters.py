@@ -46,7 +46,7 @@ def _check_ska(tensors: tuple[Tensor, Tensor]) -> bool:
     if w.dim() != 5:
         raise ValueError(f"w: expected [B, G, K*K, H, W], got shape {list(w.shape)}")
     side = isqrt(w.shape[2])
-    if side * side != w.shape[2]:
+    if side < 1 or side * side != w.shape[2]:
         raise ValueError(f"w: expected a square number of taps, K*K, got {w.shape[2]}")
     plan_involution((x, w.unflatten(2, (side, side))), 2, 1, "same", 1, 1)
     return True
