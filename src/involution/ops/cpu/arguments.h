@@ -62,25 +62,17 @@ Image feature_map(const char* name, const Tensor& t, Tensor& owner) {
           columns.size,     owner.stride(0), channels.stride, rows.stride,   columns.stride};
 }
 
-// [B, G, Kh, Kw, Ho, Wo] or [B, G, Kh, Kw, Ho, Sh, Wo, Sw] with groups and taps at equal distances, as contiguous and
-// channels-last tensors have them; others are copied into `owner`.
-Image kernel_image(const Tensor& t, Tensor& owner) {
-  check(t.dim() == 6 || t.dim() == 8, "kernel: expected [B, G, Kh, Kw, Ho, Wo], got shape ", Shape(t));
-  owner = Axis(t, 1, 4).regular ? t : compact(t);
-  const Axis taps(owner, 1, 4);
-  const int64_t columns = t.dim() / 2 + 2;  // 5 or 6
-  Image image{owner.data_ptr(), dtype("kernel", t), t.size(0),   taps.size,       t.size(4),
-              t.size(columns),  owner.stride(0),    taps.stride, owner.stride(4), owner.stride(columns)};
-  if (t.dim() == 8) image.step_h = owner.stride(5), image.step_w = owner.stride(7);
+// [B, G, Kh, Kw, Ho, Wo], [B, G, Kh, Kw, Ho, Sh, Wo, Sw] or, with the pixels from axis 3 on, [B, G, K·K, H, W]; groups and
+// taps are at equal distances, as contiguous and channels-last tensors have them, else they are copied into `owner`.
+Image kernel_image(const Tensor& t, Tensor& owner, int64_t first = 4) {
+  check(t.dim() == first + 2 || t.dim() == first + 4, "kernel: expected [B, G, Kh, Kw, Ho, Wo], got shape ", Shape(t));
+  owner = Axis(t, 1, first).regular ? t : compact(t);
+  const Axis taps(owner, 1, first);
+  const int64_t columns = (first + t.dim()) / 2;
+  Image image{owner.data_ptr(), dtype("kernel", t), t.size(0),   taps.size,           t.size(first),
+              t.size(columns),  owner.stride(0),    taps.stride, owner.stride(first), owner.stride(columns)};
+  if (t.dim() == first + 4) image.step_h = owner.stride(first + 1), image.step_w = owner.stride(columns + 1);
   return image;
-}
-
-// [B, G, K·K, H, W] as the kernels of small kernel aggregation.
-Image ska_image(const Tensor& t, Tensor& owner) {
-  owner = Axis(t, 1, 3).regular ? t : compact(t);
-  const Axis taps(owner, 1, 3);
-  return {owner.data_ptr(), dtype("w", t), t.size(0),   taps.size,       t.size(3),
-          t.size(4),        owner.stride(0), taps.stride, owner.stride(3), owner.stride(4)};
 }
 
 // [B, *channels, *pixels], channels last if those of the feature map `like` are densest in memory: the rule of layout.py.

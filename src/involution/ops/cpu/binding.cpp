@@ -109,7 +109,7 @@ Tensor ska(const Tensor& x, const Tensor& w) {
   check(groups > 0 && channels % groups == 0, "w: expected groups G that divide the ", channels,
         " channels of x, got G = ", groups);
   Tensor owner;
-  const Image from = image("x", x), kernel = ska_image(w, owner);
+  const Image from = image("x", x), kernel = kernel_image(w, owner, 3);
   check(kernel.batch == from.batch && kernel.height == from.height && kernel.width == from.width,
         "w: expected the batch size, rows and columns of x, ", Shape(x), ", got shape ", Shape(w));
   const int64_t front = (side - 1) / 2;

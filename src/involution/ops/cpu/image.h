@@ -62,8 +62,8 @@ struct NormGrads {
   float *x, *shortcut, *weight, *bias;
 };
 
-// A 1x1 convolution: y[pixel][n] = sum over k of x[pixel][k] * weight[k * weight_depth + n * weight_column], plus the addend
-// of the pixel. The gradient of x has the same form, and that of the weight sums over pixels.
+// A 1x1 convolution: y[pixel][n] = sum over k of x[pixel][k] * weight[k * weight_depth + n * weight_column], plus the
+// addend of the pixel. The gradient of x has the same form, and that of the weight sums over pixels.
 struct Pointwise {
   int64_t pixels, depth, columns;
   const float *x, *weight;

@@ -102,7 +102,7 @@ std::tuple<Tensor, Tensor> pointwise_conv_backward(const Tensor& grad, const Ten
   const float* const weights = weight_of(x, weight);
   conv.pixels = x.size(0) * x.size(2) * x.size(3), conv.inputs = x.size(1), conv.outputs = weight.size(0);
   conv.grad = numbers("grad", grad, {x.size(0), conv.outputs, x.size(2), x.size(3)});
-  const auto strided = [&](int64_t size) { return (size - 1) / shortcut_stride + 1; };
+  const auto strided = [&](int64_t size) { return size / shortcut_stride + (size % shortcut_stride > 0); };
   const Ints shortcut_sizes{x.size(0), conv.inputs, strided(x.size(2)), strided(x.size(3))};
   const float* const shortcut = grad_shortcut ? numbers("grad_shortcut", *grad_shortcut, shortcut_sizes) : nullptr;
   const Tensor grad_x = output_mask[0] ? empty_map(x, conv.inputs) : empty_vector(x, 0);

@@ -1,7 +1,7 @@
 // Maps that no cache holds.
 
 constexpr int64_t kCachedMap = 16 << 20;  // bytes
-constexpr int64_t kAhead = 1024;          // numbers from one that is read to the one that is prefetched
+constexpr int64_t kAhead = 1024;          // floats between the one that is read and the one that is prefetched
 
 inline void prefetch(const float* row, int64_t count) {
   for (int64_t k = 0; k < count; k += 16) __builtin_prefetch(row + k, 0, 2);

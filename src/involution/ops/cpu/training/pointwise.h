@@ -96,7 +96,7 @@ inline void pointwise(const Pointwise& conv) {
 // The gradient of the weight is divided into parts of at most kSide channels on either side, so that the copies and the
 // sums of a part stay in the second cache. With more threads than parts, a part has several shares of the pixels.
 constexpr int64_t kSide = 256, kDepth = 128;  // kDepth: pixels per pass over the sums of a part
-constexpr int64_t kInPlace = 512;             // channels up to which the cache holds the gradient of kDepth pixels in place
+constexpr int64_t kInPlace = 512;  // most channels of a gradient that is read in place: the cache holds kDepth pixels
 constexpr int kSumRows = kRegister == 64 ? 8 : 4, kSumRegisters = 2, kSumColumns = kSumRegisters * lanes<float>;
 
 // Panels [channels / Columns][kDepth + 2][Columns] of some pixels. Without the two more rows, the lines of one pixel would
