@@ -99,6 +99,11 @@ def test_operations_and_autocast_are_those_of_the_involution():
         assert family.ska(x, w).dtype == plain().dtype == torch.bfloat16
 
 
+def test_kernels_without_taps_are_refused_before_the_operator():
+    with pytest.raises(ValueError, match=r"w: expected a square number of taps, K\*K, got 0"):
+        family.ska(torch.rand(1, 4, 5, 6), torch.rand(1, 2, 0, 5, 6))
+
+
 WRONG = {
     "K·K": (torch.rand(1, 4, 5, 6), torch.rand(1, 2, 8, 5, 6), "w: expected a square number of taps"),
     "no taps": (torch.rand(1, 4, 5, 6), torch.rand(1, 2, 0, 5, 6), "w: expected a square number of taps"),
